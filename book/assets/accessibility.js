@@ -1,0 +1,1 @@
+// Small repairs of the theme's markup, so that screen readers and keyboards reach everything.

@@ -1,0 +1,156 @@
+"""The command line: ``course-lib train``, ``sample`` and ``models``."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(
+    name="course-lib",
+    help="Train, inspect and sample the models of the course "
+    "'Deep Generative Models for Image Super-Resolution'.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+
+class Problem(Exception):
+    """Something that the user can mend; shown as one line, without a traceback."""
+
+
+def main() -> None:
+    """Run the command line; problems of the user's making end with exit code 2."""
+    from .data import DataError
+    from .training import Interrupted
+    from .weights import WeightsError
+
+    try:
+        app()
+    except (Problem, DataError, WeightsError) as problem:
+        err.print("[bold red]error:[/]", str(problem), highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except Interrupted as interrupted:
+        err.print(f"[bold yellow]{interrupted}[/]", highlight=False, soft_wrap=True)
+        if interrupted.folder:
+            err.print("Run the same command again to go on from there.")
+        sys.exit(130)
+
+
+@app.command()
+def models() -> None:
+    """List the shipped models: what they are, their size and what was measured."""
+    from . import weights
+
+    table = Table("name", "model", "parameters", "metrics on the test set", title="shipped models")
+    for name in weights.names():
+        card = weights.card(name)
+        metrics = ", ".join(f"{key} {value:.4g}" for key, value in card["metrics"].items())
+        table.add_row(name, card["summary"], f"{card['parameters']:,}", metrics)
+    out.print(table)
+
+
+@app.command()
+def sample(
+    name: Annotated[str, typer.Argument(help="A model's name; 'course-lib models' lists them.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="A .npz file, or a .png file for a contact sheet."),
+    ],
+    number: Annotated[
+        int, typer.Option("--number", "-n", min=1, max=100_000, help="How many images.")
+    ] = 64,
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same images.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+) -> None:
+    """Draw images from a shipped model.
+
+    A .npz file holds the array 'images', uint8 of shape (N, 28, 28); a .png file is a
+    contact sheet, about square.
+    """
+    import math
+
+    import numpy as np
+    import torch
+
+    from . import show, weights
+
+    ending = output.suffix.lower()
+    if ending not in (".npz", ".png"):
+        raise Problem(f"the output must end in .npz or .png, but {output.name!r} does not")
+    if not output.parent.is_dir():
+        raise Problem(f"the folder {output.parent} does not exist")
+    if output.exists() and not force:
+        raise Problem(f"{output} exists already; --force overwrites it")
+    model = weights.load(name)
+    if not hasattr(model, "sample"):
+        raise Problem(f"{name!r} is not a generative model: it has nothing to sample from")
+    generator = torch.Generator().manual_seed(seed)
+    counts = [min(500, number - start) for start in range(0, number, 500)]
+    with torch.inference_mode(), err.status(f"sampling {number:,} images from {name}"):
+        images = torch.cat([model.sample(count, generator=generator) for count in counts])
+    if ending == ".npz":
+        np.savez_compressed(output, images=show.to_uint8(images)[..., 0])
+    else:
+        show.contact_sheet(images, columns=math.ceil(math.sqrt(number))).save(output)
+    out.print(f"{number:,} images from {name} (seed {seed}) are in {output}", soft_wrap=True)
+
+
+@app.command()
+def train(
+    name: Annotated[str, typer.Argument(help="The recipe's name, as in 'course-lib models'.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The run's folder [default: runs/NAME]."),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="All 60,000 images instead of the 12,000 that ship.")
+    ] = False,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images a step.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    save_seconds: Annotated[
+        float | None, typer.Option(min=0, help="Seconds between two checkpoints.")
+    ] = None,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Put weights and card into the package itself.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+) -> None:
+    """Train a model by its recipe; write weights and a card.
+
+    Options that are not given are the recipe's. A run is saved every two minutes and on
+    Ctrl-C; the same command resumes it. On several processes or machines:
+    'accelerate launch --module course_lib.cli train NAME'.
+    """
+    from . import weights
+    from .training import RECIPES, recipes
+
+    if name not in RECIPES:
+        raise Problem(f"there is no recipe {name!r}; known: {', '.join(RECIPES)}")
+    given = {"steps": steps, "batch_size": batch_size, "seed": seed, "save_seconds": save_seconds}
+    folder = output or Path("runs") / name
+    try:
+        card = recipes.train(
+            name,
+            folder,
+            full=full,
+            quiet=quiet,
+            where=weights.folder() if publish else None,
+            **{key: value for key, value in given.items() if value is not None},
+        )
+    except ValueError as error:
+        raise Problem(str(error)) from error
+    if card:
+        metrics = ", ".join(f"{key} {value:.4g}" for key, value in card["metrics"].items())
+        where = "the package" if publish else folder
+        out.print(f"{name}: {metrics}; weights and card are in {where}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

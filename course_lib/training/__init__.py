@@ -1,0 +1,6 @@
+"""One training loop for the course, and the recipes of the shipped models."""
+
+from .loop import Interrupted, TrainConfig, fit
+from .recipes import RECIPES, Recipe
+
+__all__ = ["RECIPES", "Interrupted", "Recipe", "TrainConfig", "fit"]

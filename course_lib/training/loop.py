@@ -1,0 +1,202 @@
+"""The training loop: one for every model, on a CPU, a GPU or many machines.
+
+A model takes part by one method, ``loss(batch, *, generator) -> (scalar, logs)``, where
+``logs`` is a dictionary of scalars to report. The rest (devices, processes, gradients
+shared among them) is ``accelerate``'s; ``accelerate launch`` starts the same command on
+several processes or machines.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import send_to_device
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from . import checkpoint
+from .interruption import Interrupted, catch_signals
+from .order import batch_indices, step_generator
+from .progress import Report, progress_bar
+
+__all__ = ["Data", "Interrupted", "TrainConfig", "fit", "learning_rate"]
+
+
+class Data(Protocol):
+    """What the loop needs of training data; a tensor of images will do."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, indices: torch.Tensor) -> Any: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How long and how to train.
+
+    ``batch_size`` counts all processes together. ``schedule`` is 'constant' or 'cosine'
+    (to zero at the last step), after ``warmup`` steps of linear growth. ``clip`` bounds
+    the gradient's norm (0: not at all); ``ema`` is the decay of the averaged weights (0:
+    none are kept), smaller at the start so that the untrained weights are soon forgotten. A state is saved every ``save_seconds``, a line is logged every
+    ``log_every`` steps.
+    """
+
+    steps: int
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    warmup: int = 0
+    clip: float = 1.0
+    ema: float = 0.999
+    seed: int = 0
+    save_seconds: float = 120.0
+    log_every: int = 50
+
+    def __post_init__(self):
+        if self.schedule not in ("constant", "cosine"):
+            raise ValueError(f"unknown schedule {self.schedule!r}; known: constant, cosine")
+        for name in ("steps", "batch_size", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema must be in [0, 1), not {self.ema}")
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Return the learning rate at a step (counted from 0)."""
+    warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
+    if config.schedule == "constant":
+        return config.learning_rate * warm
+    return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+
+
+class _Objective(nn.Module):
+    """The model's loss as a forward pass, which is what data parallelism can wrap."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Any, generator: torch.Generator):
+        return self.model.loss(batch, generator=generator)
+
+
+def fit(
+    model: nn.Module,
+    data: Data,
+    config: TrainConfig,
+    *,
+    folder: str | Path | None = None,
+    identity: dict[str, Any] | None = None,
+    quiet: bool = False,
+    on_log: Callable[[dict[str, float]], None] | None = None,
+) -> nn.Module:
+    """Train ``model`` in place and return what should be used: it, or its average.
+
+    With a ``folder`` the state is saved there, and a run found there is resumed, exactly:
+    an interrupted run ends with the same bits as an uninterrupted one on the same CPU.
+    ``identity`` names what else belongs to the run (the model's config, say); resuming
+    with another one is an error. ``on_log`` receives every logged line.
+
+    Ctrl-C (or SIGTERM) saves and raises :class:`Interrupted`.
+    """
+    accelerator = Accelerator()
+    rank, world = accelerator.process_index, accelerator.num_processes
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    average = _average(model, config)
+    settings = _settings(config, identity)
+    folder = Path(folder) if folder is not None else None
+
+    state = checkpoint.load(folder, settings) if folder else None
+    if state:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        if average:
+            average.load_state_dict(state["average"])
+    step, seconds_before = (state["step"], state["seconds"]) if state else (0, 0.0)
+    objective, optimizer = accelerator.prepare(_Objective(model), optimizer)
+    if average:
+        average.to(accelerator.device)
+    log = checkpoint.Log(folder, step) if folder and accelerator.is_main_process else None
+    started = last_saved = time.monotonic()
+
+    def save() -> None:
+        if folder and accelerator.is_main_process:
+            checkpoint.save(
+                folder,
+                {
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "average": average.state_dict() if average else {},
+                    "step": step,
+                    "seconds": seconds_before + time.monotonic() - started,
+                    "settings": json.dumps(settings),
+                },
+            )
+
+    model.train()
+    show = not quiet and accelerator.is_main_process
+    with catch_signals() as interruption, progress_bar(config.steps, step, show) as bar:
+        report = Report(bar, log, on_log, config.log_every)
+        while step < config.steps:
+            indices = batch_indices(
+                step,
+                size=len(data),
+                batch_size=config.batch_size,
+                seed=config.seed,
+                rank=rank,
+                world=world,
+            )
+            rate = learning_rate(config, step)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            batch = send_to_device(data[indices], accelerator.device)
+            generator = step_generator(step, seed=config.seed, rank=rank)
+            loss, logs = objective(batch, generator)
+            optimizer.zero_grad(set_to_none=True)
+            accelerator.backward(loss)
+            if config.clip:
+                accelerator.clip_grad_norm_(model.parameters(), config.clip)
+            optimizer.step()
+            if average:
+                average.update_parameters(model)
+            step += 1
+            report.step(step, loss.detach(), logs, rate)
+
+            if interruption.requested:
+                accelerator.set_trigger()
+            if accelerator.check_trigger():  # all processes stop at the same step
+                save()
+                raise Interrupted(step, config.steps, folder)
+            if time.monotonic() - last_saved > config.save_seconds:
+                save()
+                last_saved = time.monotonic()
+    save()
+    accelerator.wait_for_everyone()
+    result = average.module if average else model
+    return result.eval()
+
+
+def _average(model: nn.Module, config: TrainConfig) -> AveragedModel | None:
+    if not config.ema:
+        return None
+
+
+    @torch.no_grad()
+    def update(averages: list[torch.Tensor], weights: list[torch.Tensor], count) -> None:
+        decay = min(config.ema, (1 + int(count)) / (10 + int(count)))
+        torch._foreach_lerp_(averages, weights, 1 - decay)
+
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+
+
+def _settings(config: TrainConfig, identity: dict[str, Any] | None) -> dict[str, Any]:
+    """Return all that decides the result; how often to save or log does not."""
+    settings = checkpoint.plain(config, identity or {})
+    return {k: v for k, v in settings.items() if k not in ("save_seconds", "log_every")}

@@ -1,0 +1,41 @@
+"""Which images are seen at which step, and with which random numbers.
+
+Both are pure functions of the seed and the step. So a resumed run needs no stored state
+of any random generator to continue as if it had never stopped.
+"""
+
+import torch
+
+
+def batch_indices(
+    step: int, *, size: int, batch_size: int, seed: int, rank: int = 0, world: int = 1
+) -> torch.Tensor:
+    """Return the indices of the examples that process ``rank`` sees at ``step``.
+
+    Every epoch is a fresh permutation of ``size`` examples, cut into whole batches of
+    ``batch_size`` (the few left over sit the epoch out); each batch is shared among the
+    ``world`` processes. Raises ``ValueError`` where no whole batch, or no equal share,
+    is possible.
+    """
+    if batch_size > size:
+        raise ValueError(f"batch_size {batch_size} is larger than the {size} examples")
+    if batch_size % world:
+        raise ValueError(f"batch_size {batch_size} cannot be shared by {world} processes")
+    steps_per_epoch = size // batch_size
+    epoch, position = divmod(step, steps_per_epoch)
+    order = torch.randperm(size, generator=seeded(seed, epoch, 0))
+    batch = order[position * batch_size : (position + 1) * batch_size]
+    return batch[rank::world]
+
+
+def step_generator(step: int, *, seed: int, rank: int = 0) -> torch.Generator:
+    """Return the generator for all that is random in one process at one step."""
+    return seeded(seed, step, rank + 1)
+
+
+def seeded(*numbers: int) -> torch.Generator:
+    """Return a generator whose seed is a mix of the given numbers."""
+    mixed = 0
+    for number in numbers:  # an odd multiplier: no two steps or ranks share a stream
+        mixed = (mixed * 6_364_136_223_846_793_005 + number + 1_442_695_040_888_963_407) % 2**63
+    return torch.Generator().manual_seed(mixed)

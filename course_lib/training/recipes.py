@@ -1,0 +1,183 @@
+"""How each shipped model is trained and measured: ``make train-NAME`` runs these."""
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import data, weights
+from ..models import VAE, Autoencoder, AutoencoderConfig, VAEConfig
+from .checkpoint import STATE
+from .loop import TrainConfig, fit
+
+EVALUATION_SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A model, its training, and the measurements for its card.
+
+    ``build()`` makes the untrained model; ``evaluate(model, images)`` measures it on the
+    test images and returns numbers, each with ``protocol`` saying how they were obtained.
+    """
+
+    summary: str
+    build: Callable[[], nn.Module]
+    config: TrainConfig
+    evaluate: Callable[[nn.Module, torch.Tensor], dict[str, float]]
+    protocol: str
+
+
+@torch.inference_mode()
+def evaluate_autoencoder(model: Autoencoder, images: torch.Tensor) -> dict[str, float]:
+    """Return the test error per pixel, and that of as many principal components."""
+    from ..models.autoencoder import principal_components
+
+    errors = [(model.reconstruct(b) - b).square().mean() for b in images.split(500)]
+    train = data.load(split="train").images
+    mean, directions = principal_components(train, model.config.latent_dim)
+    centered = images.flatten(1) - mean
+    residual = centered - centered @ directions @ directions.T
+    return {
+        "mse": float(torch.stack(errors).mean()),
+        "mse_of_pca": float(residual.square().mean()),
+    }
+
+
+@torch.inference_mode()
+def evaluate_vae(
+    model: VAE, images: torch.Tensor, *, samples: int = 64, subset: int = 1000
+) -> dict[str, float]:
+    """Return the bound and its parts in nats and, where it has a meaning, in bits."""
+    generator = torch.Generator().manual_seed(EVALUATION_SEED)
+    terms = [model.elbo(batch, generator=generator) for batch in images.split(500)]
+    log_likelihood = torch.cat([first for first, _ in terms]).double().mean()
+    kl = torch.cat([second for _, second in terms]).double().mean()
+    bound = log_likelihood - kl
+    weighted = torch.cat(
+        [
+            model.log_likelihood(batch, samples=samples, generator=generator)
+            for batch in images[:subset].split(250)
+        ]
+    )
+    metrics = {"elbo": float(bound), "kl": float(kl), "iwae": float(weighted.double().mean())}
+    if model.config.likelihood == "discretized-logistic":
+        pixels = images[0].numel()
+        metrics["bits_per_dimension"] = float(model.bits_per_dimension(bound, pixels))
+        metrics["bits_per_dimension_iwae"] = float(
+            model.bits_per_dimension(weighted.double().mean(), pixels)
+        )
+    return metrics
+
+
+VAE_PROTOCOL = (
+    "all 10,000 test images, one latent sample each, nats per image, mean; 'iwae' and "
+    "'bits_per_dimension_iwae' are the importance-weighted bound with 64 samples on the "
+    "first 1,000 test images; bits per dimension are bits per pixel of the 8-bit images"
+)
+
+RECIPES = {
+    "autoencoder": Recipe(
+        summary="Autoencoder with 16 codes, trained on the squared error",
+        build=lambda: Autoencoder(AutoencoderConfig(latent_dim=16)),
+        config=TrainConfig(steps=9_000, learning_rate=2e-3),
+        evaluate=evaluate_autoencoder,
+        protocol=(
+            "all 10,000 test images, squared error per pixel, mean; 'mse_of_pca' is that of "
+            "as many principal components of the 12,000 training images in the package"
+        ),
+    ),
+    "vae-2d": Recipe(
+        summary="VAE with two latent dimensions, for pictures of its latent plane",
+        build=lambda: VAE(VAEConfig(latent_dim=2)),
+        config=TrainConfig(steps=9_000, learning_rate=2e-3),
+        evaluate=evaluate_vae,
+        protocol=VAE_PROTOCOL,
+    ),
+    "vae": Recipe(
+        summary="VAE with 32 latent dimensions and a likelihood of the 256 grey levels",
+        build=lambda: VAE(
+            VAEConfig(
+                latent_dim=32, channels=(64, 128, 256), likelihood="discretized-logistic"
+            )
+        ),
+        config=TrainConfig(steps=12_000, learning_rate=1e-3, warmup=500),
+        evaluate=evaluate_vae,
+        protocol=VAE_PROTOCOL,
+    ),
+}
+
+
+def train(
+    name: str,
+    folder: Path,
+    *,
+    full: bool,
+    quiet: bool = False,
+    where: Path | None = None,
+    **overrides: Any,
+) -> dict[str, Any] | None:
+    """Train a recipe in ``folder`` (resuming a run found there) and write weights and card.
+
+    ``overrides`` replace fields of the recipe's :class:`TrainConfig`. Weights and card go
+    to ``where``, by default into ``folder``. Returns the card on the main process, ``None`` on others.
+    """
+    recipe = RECIPES[name]
+    config = replace(recipe.config, **overrides)
+    train_set, test_set = data.load(split="train", full=full), data.load(split="test", full=full)
+    torch.manual_seed(config.seed)
+    model = recipe.build()
+    identity = {
+        "recipe": name,
+        "model": checkpointable(model.config),
+        "data": train_set.source,
+    }
+    trained = fit(model, train_set.images, config, folder=folder, identity=identity, quiet=quiet)
+    if not _is_main_process():
+        return None
+    trained = weights.rounded(trained.cpu())
+    state = torch.load(folder / STATE, weights_only=True)
+    about = {
+        "summary": recipe.summary,
+        "command": command(name, full, overrides),
+        "data": train_set.source,
+        "data_licence": "MIT (Fashion-MNIST, Zalando SE)",
+        "training": asdict(config),
+        "wall_seconds": round(state["seconds"]),
+        "machine": machine(),
+        "finished": time.strftime("%Y-%m-%d"),
+        "evaluated_on": test_set.source,
+        "protocol": recipe.protocol,
+        "metrics": recipe.evaluate(trained, test_set.images),
+    }
+    weights.publish(trained, name, about, where or folder)
+    return weights.card(name, where or folder)
+
+
+def command(name: str, full: bool, overrides: dict[str, Any]) -> str:
+    """Return the command line that repeats a training run."""
+    options = "".join(f" --{key.replace('_', '-')} {value}" for key, value in overrides.items())
+    return f"course-lib train {name}{' --full' if full else ''}{options}"
+
+
+def machine() -> str:
+    """Return in words what the training ran on."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU ({platform.machine()}), {torch.get_num_threads()} threads"
+
+
+def checkpointable(config: Any) -> dict[str, Any]:
+    """Return a model's config as a dictionary, for the checkpoint's settings."""
+    return {"kind": type(config).__name__, **asdict(config)}
+
+
+def _is_main_process() -> bool:
+    from accelerate import PartialState
+
+    return PartialState().is_main_process

@@ -1,0 +1,5 @@
+"""The shipped models: found by name, checked, described by a card."""
+
+from .store import WeightsError, build, card, folder, load, names, publish, rounded
+
+__all__ = ["WeightsError", "build", "card", "folder", "load", "names", "publish", "rounded"]

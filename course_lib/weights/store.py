@@ -1,0 +1,110 @@
+"""Loading and storing weights: ``NAME.safetensors`` beside its card ``NAME.json``."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from .. import models
+
+MODELS = {
+    "Autoencoder": (models.Autoencoder, models.AutoencoderConfig),
+    "VAE": (models.VAE, models.VAEConfig),
+}
+
+
+class WeightsError(RuntimeError):
+    """Weights that are missing, damaged or not what their card says."""
+
+
+def folder() -> Path:
+    """Return the package's folder of shipped weights."""
+    return Path(str(files(__package__)))
+
+
+def names(where: Path | None = None) -> list[str]:
+    """Return the names of the models in ``where`` (by default, the shipped ones)."""
+    return sorted(path.stem for path in (where or folder()).glob("*.json"))
+
+
+def card(name: str, where: Path | None = None) -> dict[str, Any]:
+    """Return a model's card. Raises :class:`WeightsError` for an unknown name."""
+    path = (where or folder()) / f"{name}.json"
+    if not path.exists():
+        known = ", ".join(names(where)) or "none"
+        raise WeightsError(f"there is no model {name!r}; known: {known}")
+    return json.loads(path.read_text())
+
+
+def load(name: str, where: Path | None = None) -> nn.Module:
+    """Build the model that a card describes and load its weights, in float32, for use.
+
+    Raises :class:`WeightsError` where the name is unknown, the file is missing or its
+    SHA-256 is not the card's, or its tensors are not exactly the model's.
+    """
+    about = card(name, where)
+    path = (where or folder()) / f"{name}.safetensors"
+    if not path.exists():
+        raise WeightsError(f"the card of {name!r} is there, but {path} is not; reinstall")
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != about["sha256"]:
+        raise WeightsError(
+            f"the weights of {name!r} in {path} are damaged: their SHA-256 is "
+            f"{digest[:12]}…, but the card says {about['sha256'][:12]}…; reinstall"
+        )
+    model = build(about["model"], about["config"])
+    state = {key: value.float() for key, value in safetensors.torch.load(content).items()}
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError(f"the weights of {name!r} do not fit their card: {error}") from error
+    return model.eval()
+
+
+def build(kind: str, config: dict[str, Any]) -> nn.Module:
+    """Return a new model of a kind (a key of ``MODELS``) with the given config."""
+    model_class, config_class = MODELS[kind]
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
+    return model_class(config_class(**values))
+
+
+def publish(
+    model: nn.Module, name: str, about: dict[str, Any], where: Path | None = None
+) -> Path:
+    """Write a model's weights, in half precision, and its card; return the weights' path.
+
+    ``about`` is the card without what is filled in here: model, config, parameters,
+    number format and SHA-256.
+    """
+    where = where or folder()
+    where.mkdir(parents=True, exist_ok=True)
+    path = where / f"{name}.safetensors"
+    state = {k: v.detach().half().contiguous().cpu() for k, v in model.state_dict().items()}
+    content = safetensors.torch.save(state)
+    path.write_bytes(content)
+    full_card = {
+        "name": name,
+        "model": type(model).__name__,
+        "config": asdict(model.config),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "format": "float16",
+        "sha256": hashlib.sha256(content).hexdigest(),
+        **about,
+    }
+    (where / f"{name}.json").write_text(json.dumps(full_card, indent=2) + "\n")
+    return path
+
+
+def rounded(model: nn.Module) -> nn.Module:
+    """Return the model with its weights rounded to half precision, as they will ship."""
+    with torch.no_grad():
+        for parameter in model.state_dict().values():
+            parameter.copy_(parameter.half())
+    return model

@@ -1,0 +1,136 @@
+"""Sliders that live with a kernel and without one.
+
+:func:`explore` makes one object with two faces. Where a kernel runs, Jupyter and Colab show
+ipywidgets sliders that call the model. The published page shows plain sliders over frames
+that were rendered when the book was built; ``book/assets/explore.js`` moves them.
+"""
+
+import base64
+import html
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from .show import contact_sheet, data_uri, png_bytes, to_uint8
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One slider: a name to show and the values that it takes, with their labels."""
+
+    label: str
+    values: Sequence[Any]
+    start: int | None = None
+
+    @property
+    def first(self) -> int:
+        """The index of the value that is shown at first (by default the middle one)."""
+        return len(self.values) // 2 if self.start is None else self.start
+
+    def text(self, index: int) -> str:
+        """Return a value as a reader sees it."""
+        value = self.values[index]
+        return f"{value:.2f}" if isinstance(value, float | np.floating) else str(value)
+
+
+class Explorer:
+    """Sliders and the picture that they govern; made by :func:`explore`."""
+
+    def __init__(
+        self, render: Callable[..., torch.Tensor], axes: dict[str, Axis], alt: str, zoom: int
+    ):
+        self.render, self.axes, self.alt, self.zoom = render, axes, alt, zoom
+
+    def picture(self, indices: Sequence[int]) -> torch.Tensor:
+        """Return the image (C, H, W) in [0, 1] for one index on each axis."""
+        pairs = zip(self.axes.items(), indices, strict=True)
+        with torch.inference_mode():
+            return self.render(**{name: axis.values[i] for (name, axis), i in pairs})
+
+    def widget(self):
+        """Return the sliders as ipywidgets, wired to the model."""
+        import ipywidgets
+
+        view = ipywidgets.Image(format="png")
+        view.layout.object_fit = "contain"
+        sliders = [
+            ipywidgets.SelectionSlider(
+                options=[(axis.text(i), i) for i in range(len(axis.values))],
+                value=axis.first,
+                description=axis.label,
+                style={"description_width": "initial"},
+                continuous_update=True,
+            )
+            for axis in self.axes.values()
+        ]
+
+        def update(change=None) -> None:
+            shown = self.picture([slider.value for slider in sliders])
+            image = contact_sheet(shown[None], columns=1)
+            size = (image.width * self.zoom, image.height * self.zoom)
+            view.value = png_bytes(image.resize(size, resample=0))
+
+        for slider in sliders:
+            slider.observe(update, names="value")
+        update()
+        return ipywidgets.VBox([*sliders, view])
+
+    def markup(self) -> str:
+        """Return the sliders as HTML over one picture that holds all frames."""
+        counts = [len(axis.values) for axis in self.axes.values()]
+        frames = [self.picture(indices) for indices in itertools.product(*map(range, counts))]
+        columns = counts[-1] if len(counts) > 1 else math.ceil(math.sqrt(len(frames)))
+        sheet = contact_sheet(torch.stack(frames), columns=columns, gap=0)
+        height, width = to_uint8(frames[0][None]).shape[1:3]
+        controls = "".join(
+            f'<label>{html.escape(axis.label)} <output>{html.escape(axis.text(axis.first))}'
+            f'</output><input type="range" min="0" max="{len(axis.values) - 1}" '
+            f'value="{axis.first}" data-labels="{self._labels(axis)}"></label>'
+            for axis in self.axes.values()
+        )
+        alt = html.escape(self.alt, quote=True)
+        return (
+            f'<div class="cl-explore" data-columns="{columns}" data-width="{width}" '
+            f'data-height="{height}" data-zoom="{self.zoom}">'
+            f'<div class="cl-controls" hidden>{controls}</div>'
+            f'<img src="{data_uri(png_bytes(sheet))}" alt="{alt}" '
+            f'style="max-width:100%;image-rendering:pixelated"></div>'
+        )
+
+    @staticmethod
+    def _labels(axis: Axis) -> str:
+        texts = (axis.text(i) for i in range(len(axis.values)))
+        return html.escape("|".join(texts), quote=True)
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
+        widget = self.widget()
+        bundle = widget._repr_mimebundle_()
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        first = self.picture([axis.first for axis in self.axes.values()])
+        png = base64.b64encode(png_bytes(contact_sheet(first[None], columns=1))).decode()
+        return {**data, "text/html": self.markup(), "image/png": png, "text/plain": self.alt}, {}
+
+
+def explore(
+    render: Callable[..., torch.Tensor], *, alt: str, zoom: int = 4, **axes: Axis
+) -> Explorer:
+    """Make sliders for the keyword arguments of ``render``, which returns an image.
+
+    ``render(**values)`` gives an image (C, H, W) in [0, 1]; each keyword argument here is
+    an :class:`Axis` of the same name. The published page holds a frame for every
+    combination of values, so keep their product to a few hundred small images: more than
+    1,000 raise ``ValueError``.
+    """
+    if not alt.strip():
+        raise ValueError("alt must say in words what the picture shows")
+    if not axes:
+        raise ValueError("explore needs at least one Axis")
+    frames = math.prod(len(axis.values) for axis in axes.values())
+    if frames > 1000:
+        raise ValueError(f"{frames:,} frames are too many for a page; give fewer values")
+    return Explorer(render, axes, alt, zoom)

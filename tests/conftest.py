@@ -1,0 +1,98 @@
+"""What all tests share: one thread, fixed hypothesis examples, tiny models, real subprocesses."""
+
+import os
+
+# Before torch is loaded: on few cores, spinning threads cost more than they bring.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("ACCELERATE_USE_CPU", "true")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+from course_lib import data
+from course_lib.models import VAE, VAEConfig
+
+torch.set_num_threads(1)
+settings.register_profile(
+    "course", deadline=None, derandomize=True, max_examples=40, database=None
+)
+settings.load_profile("course")
+
+
+def subprocess_environment() -> dict[str, str]:
+    """The environment of a user's shell, with one thread and a wide, colourless terminal."""
+    return os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "NO_COLOR": "1",
+        "TERM": "dumb",
+        "COLUMNS": "250",
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    return subprocess_environment()
+
+
+@pytest.fixture(scope="session")
+def course_cli() -> Callable[..., subprocess.CompletedProcess]:
+    """Run ``course-lib ARGUMENTS`` as a user does, in a process of its own."""
+
+    def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-m", "course_lib.cli", *map(str, arguments)],
+            cwd=cwd,
+            env=subprocess_environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
+
+
+@pytest.fixture
+def tiny_vae() -> Callable[..., VAE]:
+    """Build a VAE with a few hundred weights, in double precision, the same every time."""
+
+    def build(likelihood: str = "bernoulli", *, latent_dim: int = 2, beta: float = 1.0) -> VAE:
+        with torch.random.fork_rng():
+            torch.manual_seed(7)
+            model = VAE(
+                VAEConfig(
+                    latent_dim=latent_dim,
+                    channels=(2, 3, 4),
+                    likelihood=likelihood,
+                    beta=beta,
+                )
+            ).double()
+        with torch.no_grad():  # so that latents matter, and the posterior is not the prior
+            for parameter in model.decoder.parameters():
+                parameter.mul_(2)
+        return model.requires_grad_(False).eval()
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def test_images() -> torch.Tensor:
+    """The 2,000 test images that ship with the package, (2000, 1, 28, 28), float32."""
+    return data.load(split="test").images
+
+
+@pytest.fixture
+def displayed(monkeypatch) -> list:
+    """Collect what a chapter's cell would display."""
+    import IPython.display
+
+    shown: list = []
+    monkeypatch.setattr(IPython.display, "display", lambda thing, **_: shown.append(thing))
+    return shown

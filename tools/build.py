@@ -1,0 +1,42 @@
+"""Build the book strictly, and say how to open it.
+
+Every page is built anew on every call (`--all`): warnings of unchanged pages would otherwise
+be forgotten. What takes long, executing the chapters, is cached; see
+`book/_ext/course_book.py` for what the cache depends on.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGES = ROOT / "_build" / "html"
+
+
+def main() -> int:
+    """Run jupyter-book and return its exit code."""
+    started = time.monotonic()
+    command = [
+        *(sys.executable, "-m", "jupyter_book.cli.main"),
+        *("build", "book", "--path-output", "."),
+        *("--config", "_config.yml", "--toc", "_toc.yml"),
+        *("--all", "-n", "-W", "--keep-going"),
+    ]
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    code = subprocess.run(command, cwd=ROOT, env=environment).returncode
+    seconds = time.monotonic() - started
+    if code:
+        print(f"\nThe book was not built cleanly ({seconds:.0f} s): see the warnings above.")
+        return code
+    print(
+        f"\nThe book is built ({seconds:.0f} s). Open it in a browser:\n"
+        f"    {PAGES / 'index.html'}\n"
+        "or run `make serve` and visit http://localhost:8000"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
