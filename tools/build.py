@@ -21,7 +21,8 @@ def main() -> int:
     command = [
         *(sys.executable, "-m", "jupyter_book.cli.main"),
         *("build", "book", "--path-output", "."),
-        *("--config", "_config.yml", "--toc", "_toc.yml"),
+        # Absolute, for Sphinx would look for the table of contents in book/.
+        *("--config", str(ROOT / "_config.yml"), "--toc", str(ROOT / "_toc.yml")),
         *("--all", "-n", "-W", "--keep-going"),
     ]
     environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}

@@ -19,7 +19,7 @@ LIKELIHOODS = ("bernoulli", "gaussian", "discretized-logistic")
 
 @dataclass(frozen=True, kw_only=True)
 class VAEConfig:
-    """``likelihood`` is one of :data:`LIKELIHOODS`; ``beta`` weighs the KL term."""
+    """``likelihood`` is one of ``LIKELIHOODS``; ``beta`` weighs the KL term."""
 
     latent_dim: int = 16
     channels: tuple[int, int, int] = (32, 64, 128)

@@ -104,7 +104,8 @@ def fit(
     ``identity`` names what else belongs to the run (the model's config, say); resuming
     with another one is an error. ``on_log`` receives every logged line.
 
-    Ctrl-C (or SIGTERM) saves and raises :class:`Interrupted`.
+    Ctrl-C (or SIGTERM) saves and raises
+    :class:`~course_lib.training.interruption.Interrupted`.
     """
     accelerator = Accelerator()
     rank, world = accelerator.process_index, accelerator.num_processes

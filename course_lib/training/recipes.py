@@ -124,8 +124,9 @@ def train(
 ) -> dict[str, Any] | None:
     """Train a recipe in ``folder`` (resuming a run found there) and write weights and card.
 
-    ``overrides`` replace fields of the recipe's :class:`TrainConfig`. Weights and card go
-    to ``where``, by default into ``folder``. Returns the card on the main process, ``None`` on others.
+    ``overrides`` replace fields of the recipe's training config. Weights and card go to
+    ``where``, by default into ``folder``. Returns the card on the main process, ``None`` on
+    the others.
     """
     recipe = RECIPES[name]
     config = replace(recipe.config, **overrides)

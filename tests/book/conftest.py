@@ -1,0 +1,76 @@
+"""The built book on a local server, and a real browser to look at it."""
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+PAGES = Path(__file__).parents[2] / "_build" / "html"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def skip_or_fail(reason: str) -> None:
+    """Skip on a reader's machine; fail where COURSE_REQUIRE_BROWSER asks for every test."""
+    if os.environ.get("COURSE_REQUIRE_BROWSER"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def built_pages() -> list[str]:
+    """Return the addresses of all pages of the built book, relative to its root."""
+    pages = (path.relative_to(PAGES) for path in PAGES.rglob("*.html"))
+    return sorted(str(page) for page in pages if page.parts[0] not in ("_static", "_sources"))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "page_path" in metafunc.fixturenames:
+        metafunc.parametrize("page_path", built_pages() or [None])
+
+
+@pytest.fixture
+def built(request: pytest.FixtureRequest) -> Path:
+    """The folder of the built book."""
+    if not (PAGES / "index.html").exists():
+        skip_or_fail("the book is not built: run `make book` first")
+    return PAGES
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[str]:
+    """The address of a server of the built book."""
+    if not (PAGES / "index.html").exists():
+        skip_or_fail("the book is not built: run `make book` first")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(PAGES)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict:
+    """Drive the Chromium of the system rather than one that Playwright downloads."""
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        skip_or_fail("no Chromium found: `make browser` installs Debian's")
+    return {
+        "executable_path": executable,
+        "args": [
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ],
+    }

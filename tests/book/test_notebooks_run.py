@@ -1,0 +1,76 @@
+"""The committed notebooks, as a reader runs them: the installed package, an empty folder."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LEFT_OUT = (".*", "_build", "build", "dist", "runs", "*.egg-info", "__pycache__")
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory) -> Path:
+    """Install the package from a wheel into a folder of its own, and return the folder.
+
+    The wheel is built from a copy, so that the project's folder stays as it is.
+    """
+    folder = tmp_path_factory.mktemp("installed")
+    shutil.copytree(ROOT, folder / "tree", ignore=shutil.ignore_patterns(*LEFT_OUT))
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    wheel = [
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        folder,
+        folder / "tree",
+    ]
+    subprocess.run([*pip, *wheel], check=True)
+    (built,) = folder.glob("*.whl")
+    install = ["install", "--no-deps", "--no-index", "--target", folder / "site", built]
+    subprocess.run([*pip, *install], check=True)
+    return folder / "site"
+
+
+def test_the_notebooks_are_generated_from_the_chapters():
+    command = [sys.executable, ROOT / "tools" / "notebooks.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert NOTEBOOKS
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_install_cell_never_touches_torch(path):
+    install = nbformat.read(path, as_version=4).cells[1].source
+    assert "pip" in install
+    assert "torch" not in install
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_notebook_runs_anywhere(path, site, tmp_path):
+    notebook = nbformat.read(path, as_version=4)
+    where = nbformat.v4.new_code_cell("import course_lib\nprint(course_lib.__file__)")
+    notebook.cells.insert(0, where)
+    environment = os.environ | {"PYTHONPATH": str(site), "OMP_WAIT_POLICY": "PASSIVE"}
+    client = NotebookClient(
+        notebook,
+        timeout=180,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(tmp_path)}},
+    )
+    client.execute(env=environment)  # raises where a cell fails
+    assert where.outputs[0].text.strip() == str(site / "course_lib" / "__init__.py")
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert len(code) > 2
+    assert all(cell.execution_count for cell in code)
+    outputs = [output for cell in code for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error"]

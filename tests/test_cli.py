@@ -1,0 +1,194 @@
+"""The command line as a user has it: real processes, real files, exit codes.
+
+Every process spends seconds on importing torch, so what a second process would not show
+better calls ``main`` in this one.
+"""
+
+import shutil
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from course_lib import cli, weights
+
+
+@pytest.fixture
+def run(course_cli, tmp_path):
+    """Run a command in a process of its own, in an empty folder."""
+    return lambda *arguments: course_cli(*arguments, cwd=tmp_path)
+
+
+@pytest.fixture
+def run_here(monkeypatch, tmp_path, capsys):
+    """Run a command in this process, in an empty folder: (exit code, stdout, stderr)."""
+
+    def go(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["course-lib", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return (stop.value.code or 0, *capsys.readouterr())
+
+    return go
+
+
+def assert_refused(finished: tuple[int, str, str], *parts: str) -> None:
+    """Exit code 2, one line that says what is wrong, no traceback, nothing on stdout."""
+    code, out, err = finished
+    assert code == 2, err
+    assert out == ""
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1
+    for part in parts:
+        assert part in err
+
+
+def test_the_command_is_installed():
+    (entry,) = (e for e in entry_points(group="console_scripts") if e.name == "course-lib")
+    assert entry.value == "course_lib.cli:main"
+    assert entry.load() is cli.main
+    assert shutil.which("course-lib", path=str(Path(sys.executable).parent))
+
+
+def test_help_lists_the_commands(run, run_here):
+    finished = run("--help")
+    assert finished.returncode == 0
+    for command in ("train", "sample", "models"):
+        assert command in finished.stdout
+    _, out, err = run_here()
+    assert "Usage" in out + err
+
+
+def test_models_are_listed_with_their_metrics(run):
+    finished = run("models")
+    assert finished.returncode == 0, finished.stderr
+    text = " ".join(finished.stdout.split())
+    assert weights.names()
+    for name in weights.names():
+        card = weights.card(name)
+        assert name in text
+        assert f"{card['parameters']:,}" in text
+        for key, value in card["metrics"].items():
+            assert key in text
+            assert f"{value:.4g}" in text
+
+
+def test_sampling_to_an_array(run, run_here, tmp_path):
+    """Two processes with the same seed write the same bytes; nothing is overwritten unasked."""
+    target, other = tmp_path / "samples.npz", tmp_path / "other.npz"
+    command = ("sample", "vae-2d", "-n", 7, "--seed", 3, "-o")
+    for path in (target, other):
+        finished = run(*command, path)
+        assert finished.returncode == 0, finished.stderr
+        assert f"7 images from vae-2d (seed 3) are in {path}" in finished.stdout
+    with np.load(target) as archive:
+        assert archive.files == ["images"]
+        images = archive["images"]
+    assert images.dtype == np.uint8
+    assert images.shape == (7, 28, 28)
+    assert images.max() > 100
+    assert len(np.unique(images.reshape(7, -1), axis=0)) == 7
+    assert target.read_bytes() == other.read_bytes()
+
+    assert_refused(
+        run_here("sample", "vae-2d", "-n", 7, "--seed", 4, "-o", target),
+        f"{target} exists already; --force overwrites it",
+    )
+    assert target.read_bytes() == other.read_bytes()
+    assert run_here("sample", "vae-2d", "-n", 7, "--seed", 4, "-o", target, "--force")[0] == 0
+    with np.load(target) as archive:
+        assert not np.array_equal(archive["images"], images)
+
+
+def test_sampling_to_a_contact_sheet(run, tmp_path):
+    """Ten images make a sheet of four columns and three rows with gaps of two pixels."""
+    finished = run("sample", "vae-2d", "--output", "sheet.PNG", "--number", 10)
+    assert finished.returncode == 0, finished.stderr
+    with Image.open(tmp_path / "sheet.PNG") as sheet:
+        assert sheet.format == "PNG"
+        assert sheet.mode == "L"
+        assert sheet.size == (4 * 30 - 2, 3 * 30 - 2)
+
+
+def test_more_images_than_a_batch_are_all_there(run_here, tmp_path):
+    code, out, _ = run_here("sample", "vae-2d", "-o", "many.npz", "-n", 501)
+    assert code == 0
+    assert "501 images" in out
+    with np.load(tmp_path / "many.npz") as archive:
+        images = archive["images"]
+    assert images.shape == (501, 28, 28)
+    assert len(np.unique(images.reshape(501, -1), axis=0)) > 490
+
+
+def test_unknown_models_are_refused_and_the_known_ones_listed(run, run_here, tmp_path):
+    finished = run("sample", "gan", "-o", "x.npz")
+    assert_refused(
+        (finished.returncode, finished.stdout, finished.stderr),
+        f"there is no model 'gan'; known: {', '.join(weights.names())}",
+    )
+    assert_refused(
+        run_here("train", "gan"), "there is no recipe 'gan'; known: autoencoder, vae-2d, vae"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_outputs_that_cannot_be_written_are_refused_before_any_work(run_here, monkeypatch):
+    monkeypatch.setattr(weights, "load", None)
+    for output, message in (
+        ("x.gif", "must end in .npz or .png, but 'x.gif' does not"),
+        ("x", "must end in .npz or .png, but 'x' does not"),
+        ("nowhere/x.png", "the folder nowhere does not exist"),
+    ):
+        assert_refused(run_here("sample", "vae-2d", "-o", output), message)
+
+
+def test_an_autoencoder_has_nothing_to_sample_from(run_here, tmp_path):
+    assert_refused(
+        run_here("sample", "autoencoder", "-o", "x.npz"),
+        "'autoencoder' is not a generative model",
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("sample", "vae-2d"),
+        ("sample", "vae-2d", "-o", "x.npz", "-n", "0"),
+        ("train", "vae-2d", "--steps", "0"),
+        ("train", "vae-2d", "--save-seconds", "-1"),
+        ("paint",),
+    ],
+    ids=" ".join,
+)
+def test_wrong_options_are_explained(run_here, arguments):
+    code, _, err = run_here(*arguments)
+    assert code == 2
+    assert "Error" in err
+    assert "Usage" in err
+
+
+def test_training_from_start_to_card(run, run_here, tmp_path):
+    """A run of two steps; then other settings are refused, and too large a batch."""
+    folder = tmp_path / "short"
+    command = ("train", "autoencoder", "--batch-size", 4, "--output", folder, "--steps")
+    finished = run(*command, 2)
+    assert finished.returncode == 0, finished.stderr
+    text = " ".join(finished.stdout.split())
+    card = weights.card("autoencoder", folder)
+    assert f"autoencoder: mse {card['metrics']['mse']:.4g}" in text
+    assert f"weights and card are in {folder}" in text
+    assert "2/2" in text  # the progress bar
+    assert card["command"] == "course-lib train autoencoder --steps 2 --batch-size 4"
+    assert not weights.load("autoencoder", folder).training
+    assert_refused(
+        run_here(*command, 3), "holds a run with other settings (steps was 2, now 3)"
+    )
+    assert_refused(
+        run_here("train", "vae-2d", "--batch-size", 20_000, "--quiet"),
+        "batch_size 20000 is larger than the 12000 examples",
+    )
