@@ -261,7 +261,7 @@ class LiveLoss:
     """A loss curve that grows while a model trains; pass it to ``fit`` as ``on_log``."""
 
     def __init__(self, alt: str, *names: str):
-        """``names`` are the logged values to draw (by default the loss)."""
+        """``names`` are the logged values to draw side by side (by default the loss)."""
         from IPython.display import display
 
         _need_alt(alt)
@@ -273,16 +273,16 @@ class LiveLoss:
         import matplotlib.pyplot as plt
 
         self.lines.append(line)
+        steps = [entry["step"] for entry in self.lines]
         with style():
-            drawn, axes = plt.subplots(figsize=(6, 2.6))
-            for name in self.names:
-                steps = [entry["step"] for entry in self.lines]
-                axes.plot(steps, [entry[name] for entry in self.lines], label=name)
-            axes.set_xlabel("step")
-            axes.set_ylabel(self.names[0] if len(self.names) == 1 else "value")
-            if len(self.names) > 1:
-                axes.legend()
-            axes.grid(True)
+            drawn, axes = plt.subplots(
+                1, len(self.names), figsize=(1.5 + 4 * len(self.names), 2.6), squeeze=False
+            )
+            for axis, name in zip(axes[0], self.names, strict=True):
+                axis.plot(steps, [entry[name] for entry in self.lines])
+                axis.set_xlabel("step")
+                axis.set_ylabel(name)
+                axis.grid(True)
             if self.handle is not None:
                 self.handle.update(_as_picture(drawn, self.alt))
             plt.close(drawn)

@@ -1,4 +1,4 @@
-"""What all tests share: one thread, fixed hypothesis examples, tiny models, real subprocesses."""
+"""What all tests share: one thread, fixed examples, tiny models, real subprocesses."""
 
 import os
 

@@ -5,6 +5,7 @@ its front matter makes it a MyST notebook and does not say `launch: false`.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,10 +27,11 @@ class BookError(Exception):
 
 @dataclass(frozen=True)
 class Page:
-    """One page: its path below `book/`, with ending, and its text."""
+    """One page: its path below `book/`, with ending, its text, and its chapter's number."""
 
     path: str
     text: str
+    chapter: int | None = None
 
     @property
     def name(self) -> str:
@@ -90,12 +92,13 @@ class Book:
     def read(cls, root: Path, repository: str) -> "Book":
         """Read the pages that `_toc.yml` names. Raises BookError if one is missing."""
         pages = {}
-        for name in _names(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))):
-            path = root / "book" / f"{name.removesuffix('.md')}.md"
-            if not path.is_file():
-                raise BookError(f"_toc.yml: there is no book/{name.removesuffix('.md')}.md")
-            page = Page(f"{name.removesuffix('.md')}.md", path.read_text(encoding="utf-8"))
-            pages[page.path] = page
+        toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
+        for name, chapter in _numbered_names(toc):
+            path = f"{name.removesuffix('.md')}.md"
+            if not (root / "book" / path).is_file():
+                raise BookError(f"_toc.yml: there is no book/{path}")
+            text = (root / "book" / path).read_text(encoding="utf-8")
+            pages[path] = Page(path, text, chapter)
         return cls(root, repository.rstrip("/"), pages)
 
     def launched(self) -> list[Page]:
@@ -126,13 +129,26 @@ class Book:
         return parse_file(str(path), "bibtex") if path.is_file() else BibliographyData()
 
 
-def _names(toc: dict | list) -> list[str]:
-    """Return all page names in a table of contents, in the order of reading."""
-    if isinstance(toc, list):
-        return [name for entry in toc for name in _names(entry)]
-    own = [toc[key] for key in ("root", "file") if key in toc]
-    below = (toc[key] for key in ("parts", "chapters", "sections") if key in toc)
-    return own + [name for entries in below for name in _names(entries)]
+def _numbered_names(toc: dict) -> Iterator[tuple[str, int | None]]:
+    """Yield each page's name and its number, as Jupyter Book counts the chapters.
+
+    Chapters are counted through all parts that are `numbered`; other pages have no number.
+    """
+    yield toc["root"], None
+    count = 0
+    for part in toc.get("parts", [toc]):
+        for chapter in part.get("chapters", []):
+            numbered = bool(part.get("numbered"))
+            count += numbered
+            name, *below = _names(chapter)
+            yield name, count if numbered else None
+            yield from ((name, None) for name in below)
+
+
+def _names(entry: dict) -> list[str]:
+    """Return the name of a page and of those below it."""
+    below = (_names(section) for section in entry.get("sections", []))
+    return [entry["file"], *(name for names in below for name in names)]
 
 
 def author_year(entry: Entry) -> tuple[str, str]:

@@ -6,9 +6,9 @@ knows exactly these:
 - admonition, note, tip, important, warning, seealso and prf:theorem, prf:lemma,
   prf:definition become block quotes with a bold title, prf:proof a paragraph, dropdown a
   `<details>` element, exercise a heading, figure and image a Markdown image;
-- `$$ … $$ (label)` gets a `\\tag` with its number in the chapter. In block quotes display
-  mathematics stands on one line, because Jupyter would take the `>` of a second line for
-  an inequality;
+- `$$ … $$ (label)` gets a `\\tag` with the number that it has in the book. In block quotes
+  display mathematics stands on one line, because Jupyter would take the `>` of a second
+  line for an inequality;
 - {eq}, {ref}, {numref}, {prf:ref} and {doc} become text or links to the other chapter's
   notebook, {cite:p} and {cite:t} author and year with a link, {term} its text.
 
@@ -185,9 +185,11 @@ class Converter:
         separator = " " if quoted else f"\n{indent}"
         return stop, indent + separator.join(["$$", *filter(None, rows), "$$"])
 
-    def _count(self, kind: str) -> int:
+    def _count(self, kind: str) -> str:
+        """Return the number of the next thing of a kind, such as '3.2', as in the book."""
         self.counts[kind] += 1
-        return self.counts[kind]
+        chapter = f"{self.page.chapter}." if self.page.chapter else ""
+        return f"{chapter}{self.counts[kind]}"
 
     # Directives ------------------------------------------------------------------------
 

@@ -103,10 +103,13 @@ RECIPES = {
         summary="VAE with 32 latent dimensions and a likelihood of the 256 grey levels",
         build=lambda: VAE(
             VAEConfig(
-                latent_dim=32, channels=(64, 128, 256), likelihood="discretized-logistic"
+                latent_dim=32,
+                channels=(64, 128, 256),
+                likelihood="discretized-logistic",
+                beta=4.0,
             )
         ),
-        config=TrainConfig(steps=12_000, learning_rate=1e-3, warmup=500),
+        config=TrainConfig(steps=10_000, learning_rate=1e-3, warmup=300),
         evaluate=evaluate_vae,
         protocol=VAE_PROTOCOL,
     ),

@@ -1,4 +1,7 @@
-"""The launch and download buttons, in a small book built with the real theme and config."""
+"""The launch and download buttons, in a small book built with the real theme and config.
+
+The same book shows that the notebooks have the numbers that Jupyter Book gives.
+"""
 
 import json
 import os
@@ -13,6 +16,10 @@ import yaml
 import course_lib
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+import notebooks  # noqa: E402
+
 OWNER_AND_NAME = course_lib.repository().removeprefix("https://github.com/")
 CHAPTER = """\
 ---
@@ -31,6 +38,37 @@ kernelspec:
 ```{code-cell} ipython3
 1 + 1
 ```
+
+$$
+1
+$$ (NAME-one)
+
+:::{prf:theorem}
+:label: NAME-theorem
+
+$$ 2 $$ (NAME-two)
+:::
+
+By {eq}`NAME-two`, {prf:ref}`NAME-theorem` and {ref}`NAME-exercise`.
+
+:::{exercise}
+:label: NAME-exercise
+
+Do it.
+:::
+"""
+TOC = """\
+format: jb-book
+root: index
+parts:
+  - chapters:
+      - file: plain
+  - numbered: 2
+    chapters:
+      - file: models/alone
+  - numbered: 2
+    chapters:
+      - file: models/launched
 """
 
 
@@ -40,27 +78,26 @@ def pages(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("book")
     files = {
         "book/index.md": "# Home\n",
-        "book/models/launched.md": CHAPTER,
-        "book/models/alone.md": CHAPTER,
+        "book/references.bib": "",
+        "book/plain.md": "# Plain\n",
+        "book/models/launched.md": CHAPTER.replace("NAME", "launched"),
+        "book/models/alone.md": CHAPTER.replace("NAME", "alone"),
         "notebooks/launched.ipynb": json.dumps({"generated": True}),
         "notebooks/index.ipynb": "{}",  # a plain page stays one, whatever lies here
-        "_toc.yml": "format: jb-book\nroot: index\nchapters:\n"
-        "  - file: models/launched\n  - file: models/alone\n",
+        "_toc.yml": TOC,
     }
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     config["execute"]["execute_notebooks"] = "off"
     config["sphinx"]["local_extensions"] = {"launch": str(ROOT / "book" / "_ext")}
-    for key in ("logo", "bibtex_bibfiles"):
-        config.pop(key, None)
-    config["html"].pop("favicon", None)
+    del config["logo"], config["html"]["favicon"]
     files["_config.yml"] = yaml.safe_dump(config)
     for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", "book", "--all", "-W"]
-    command += ["--path-output", ".", "--config", str(root / "_config.yml")]
-    command += ["--toc", str(root / "_toc.yml")]
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", "book", "--all", "-W"]
+    command += ["--path-output", ".", "--config", root / "_config.yml"]
+    command += ["--toc", root / "_toc.yml"]
     environment = os.environ | {"PYTHONWARNINGS": "ignore"}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -96,3 +133,18 @@ def test_pages_without_notebook_have_no_such_buttons(pages, name):
     assert not [link for link in links(pages / f"{name}.html") if link.endswith(".ipynb")]
     assert "dropdown-download-buttons" in text
     assert not (pages / "_sources" / f"{name}.ipynb").exists()
+
+
+def test_notebooks_have_the_numbers_of_the_book(pages):
+    generated = notebooks.generate(pages.parents[1])
+    for number, name in enumerate(("alone", "launched"), start=1):
+        text = (pages / "models" / f"{name}.html").read_text()
+        page = re.sub(r"<[^>]*>", "", text)
+        in_book = re.findall(r'class="eqno">\(([\d.]+)\)', text)
+        cells = json.loads(generated[f"{name}.ipynb"])["cells"]
+        notebook = "\n".join("".join(cell["source"]) for cell in cells)
+        assert in_book == re.findall(r"\\tag\{([\d.]+)\}", notebook)
+        assert in_book == [f"{number}.1", f"{number}.2"]
+        sentence = f"By ({number}.2), Theorem {number}.1 and Exercise {number}.1."
+        assert sentence in page
+        assert sentence in notebook

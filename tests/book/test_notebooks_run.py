@@ -1,6 +1,7 @@
 """The committed notebooks, as a reader runs them: the installed package, an empty folder."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,19 +24,14 @@ def site(tmp_path_factory) -> Path:
     """
     folder = tmp_path_factory.mktemp("installed")
     shutil.copytree(ROOT, folder / "tree", ignore=shutil.ignore_patterns(*LEFT_OUT))
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    wheel = [
-        "wheel",
-        "--no-deps",
-        "--no-build-isolation",
-        "--wheel-dir",
-        folder,
-        folder / "tree",
-    ]
-    subprocess.run([*pip, *wheel], check=True)
-    (built,) = folder.glob("*.whl")
-    install = ["install", "--no-deps", "--no-index", "--target", folder / "site", built]
-    subprocess.run([*pip, *install], check=True)
+
+    def pip(*arguments: object) -> None:
+        command = [sys.executable, "-m", "pip", *map(str, arguments), "--quiet", "--no-deps"]
+        subprocess.run(command, check=True)
+
+    pip("wheel", "--no-build-isolation", "--wheel-dir", folder, folder / "tree")
+    (wheel,) = folder.glob("*.whl")
+    pip("install", "--no-index", "--target", folder / "site", wheel)
     return folder / "site"
 
 
@@ -53,6 +49,20 @@ def test_the_install_cell_never_touches_torch(path):
     assert "torch" not in install
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_formulas_survive_jupyter_and_colab(path):
+    """Both find formulas before they read the Markdown, and give up at an empty line."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            prose = re.sub(r"^( *)```.*?^\1```", "", cell.source, flags=re.S | re.M)
+            prose = re.sub(r"`[^`\n]+`", "", prose)
+            assert prose.count("$$") % 2 == 0
+            for formula in prose.split("$$")[1::2]:
+                assert not re.search(r"\n\s*\n|\n\s*>", formula), formula
+                assert formula.count("{") == formula.count("}"), formula
+            assert not re.search(r"\{[\w:]+\}`|^:::|^\(\S+\)=$", cell.source, re.M)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -61,6 +71,7 @@ def test_the_notebook_runs_anywhere(path, site, tmp_path):
     where = nbformat.v4.new_code_cell("import course_lib\nprint(course_lib.__file__)")
     notebook.cells.insert(0, where)
     environment = os.environ | {"PYTHONPATH": str(site), "OMP_WAIT_POLICY": "PASSIVE"}
+    environment.pop("MPLBACKEND", None)  # the notebook's own, as for a reader
     client = NotebookClient(
         notebook,
         timeout=180,

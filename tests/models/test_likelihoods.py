@@ -98,7 +98,9 @@ def test_bernoulli_is_no_density_on_grey_values(logit):
 
 
 @pytest.mark.equation("vae-bernoulli")
-@pytest.mark.parametrize(("low", "high"), [(-0.01, 1.0), (0.0, 1.01), (-1.0, 1.0), (0.0, 255.0)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(-0.01, 1.0), (0.0, 1.01), (-1.0, 1.0), (0.0, 255.0)]
+)
 def test_bernoulli_refuses_images_outside_zero_and_one(low, high):
     images = pixels([low, high])
     with pytest.raises(ValueError, match=r"needs images in \[0, 1\]") as caught:
@@ -158,7 +160,9 @@ def mass_by_scipy(levels: np.ndarray, mean: float, scale: float) -> np.ndarray:
 def test_logistic_against_scipy(mean, log_scale):
     likelihood = DiscretizedLogistic(pixels([mean]), pixels([log_scale]))
     expected = np.log(mass_by_scipy(np.arange(LEVELS), mean, math.exp(log_scale)))
-    assert np.allclose(likelihood.log_prob(grey_levels()).numpy(), expected, rtol=1e-6, atol=1e-6)
+    assert np.allclose(
+        likelihood.log_prob(grey_levels()).numpy(), expected, rtol=1e-6, atol=1e-6
+    )
 
 
 @pytest.mark.equation("vae-logistic")
@@ -168,9 +172,7 @@ def test_logistic_against_scipy(mean, log_scale):
     dtype=st.sampled_from([torch.float32, torch.float64]),
 )
 def test_logistic_sums_to_one_over_the_256_levels(mean, log_scale, dtype):
-    likelihood = DiscretizedLogistic(
-        pixels([mean]).to(dtype), pixels([log_scale]).to(dtype)
-    )
+    likelihood = DiscretizedLogistic(pixels([mean]).to(dtype), pixels([log_scale]).to(dtype))
     total = likelihood.log_prob(grey_levels().to(dtype)).exp().sum().item()
     # With scales far below a grey level, rounding of (x - mean) / scale moves mass about.
     assert total == pytest.approx(1, abs=2e-3 if dtype == torch.float32 else 1e-6)

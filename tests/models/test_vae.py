@@ -143,9 +143,7 @@ def test_kl_against_monte_carlo():
     rng = np.random.default_rng(0)
     std = np.exp(log_variance.numpy() / 2)
     z = mean.numpy() + std * rng.standard_normal((200_000, 3))
-    log_ratio = (
-        scipy.stats.norm.logpdf(z, mean, std) - scipy.stats.norm.logpdf(z)
-    ).sum(1)
+    log_ratio = (scipy.stats.norm.logpdf(z, mean, std) - scipy.stats.norm.logpdf(z)).sum(1)
     error = log_ratio.std() / len(z) ** 0.5
     assert kl_divergence(mean, log_variance).item() == pytest.approx(
         log_ratio.mean(), abs=5 * error
@@ -300,7 +298,13 @@ def test_importance_weighted_bound_rises_to_the_log_likelihood():
     image = linear_images()[:1]
     exact, elbo = model.exact(image).item(), (model.exact(image) - model.gap(image)).item()
     means, errors = [], []
-    for samples, repeats in ((1, 40_000), (4, 20_000), (16, 20_000), (64, 10_000), (400, 3_000)):
+    for samples, repeats in (
+        (1, 40_000),
+        (4, 20_000),
+        (16, 20_000),
+        (64, 10_000),
+        (400, 3_000),
+    ):
         bounds = model.log_likelihood(
             image.expand(repeats, 1, 2, 3), samples=samples, generator=seeded(samples)
         )
@@ -338,7 +342,7 @@ def test_importance_weighted_bound_by_hand():
 # A tiny convolutional model with two latents: the integral over them by quadrature.
 
 
-def log_p_by_quadrature(model: VAE, images: torch.Tensor, nodes: int = 48) -> torch.Tensor:
+def log_p_by_quadrature(model: VAE, images: torch.Tensor, nodes: int = 32) -> torch.Tensor:
     """log of the integral of N(z; 0, I) p(x | z) over the plane, by Gauss and Hermite."""
     x, w = np.polynomial.hermite_e.hermegauss(nodes)
     w = w / w.sum()
@@ -358,16 +362,16 @@ def test_bounds_against_the_integral_over_the_latents(tiny_vae, likelihood):
     """The ELBO is below log p(x), and importance sampling comes close to it."""
     model, images = tiny_vae(likelihood), some_images(2)
     exact = log_p_by_quadrature(model, images)
-    assert torch.allclose(exact, log_p_by_quadrature(model, images, 60), atol=1e-4)
+    assert torch.allclose(exact, log_p_by_quadrature(model, images, 38), atol=1e-4)
 
-    n = 400
+    n = 800
     log_likelihood, kl = model.elbo(images.repeat_interleave(n, 0), generator=seeded(1))
     bounds = (log_likelihood - kl).reshape(2, n)
     margin = 3 * bounds.std(1) / n**0.5
-    weighted = model.log_likelihood(images, samples=4000, generator=seeded(2))
+    weighted = model.log_likelihood(images, samples=1500, generator=seeded(2))
     assert (bounds.mean(1) + margin < exact).all()
     assert (bounds.mean(1) + margin < weighted).all()
-    assert torch.allclose(weighted, exact, atol=0.15)
+    assert torch.allclose(weighted, exact, atol=0.05)
 
 
 @pytest.mark.equation("vae-elbo")

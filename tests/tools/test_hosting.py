@@ -88,10 +88,8 @@ def test_binder_installs_what_the_package_and_its_notebooks_need():
 
 def test_binder_uses_the_constraints_and_cpu_builds():
     options = [line for line in requirement_lines() if line.startswith("-")]
-    assert options == [
-        "--extra-index-url https://download.pytorch.org/whl/cpu",
-        "-c ../constraints.txt",
-    ]
+    assert options[0] == "--extra-index-url https://download.pytorch.org/whl/cpu"
+    assert options[1:] == ["-c ../constraints.txt"]
     assert (ROOT / "constraints.txt").is_file()
     assert (ROOT / "binder" / "runtime.txt").read_text() == "python-3.11\n"
 

@@ -147,6 +147,23 @@ The caption.
 """
 )
 
+TOC = """\
+format: jb-book
+root: index
+parts:
+  - caption: One
+    numbered: 2
+    chapters:
+      - file: foundations/first
+  - caption: Two
+    numbered: 2
+    chapters:
+      - file: models/second
+  - caption: Three
+    chapters:
+      - file: reference/glossary
+"""
+
 BIBLIOGRAPHY = r"""
 @inproceedings{kingma2014vae,
   author = {Diederik P. Kingma and Max Welling},
@@ -176,12 +193,7 @@ def make_book(tmp_path):
             path = tmp_path / "book" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        (tmp_path / "_toc.yml").write_text(
-            "format: jb-book\nroot: index\nparts:\n"
-            "  - caption: One\n    chapters:\n      - file: foundations/first\n"
-            "        sections:\n        - file: models/second\n"
-            "  - chapters:\n      - file: reference/glossary\n"
-        )
+        (tmp_path / "_toc.yml").write_text(TOC)
         return tmp_path
 
     return make
@@ -283,11 +295,14 @@ def test_cell_ids_are_unique_and_the_same_every_time(make_book):
 def test_equations_are_numbered_and_referred_to(make_book):
     text = texts(make_book(), "first")
     # No comment and no empty line: both would end the formula early.
-    assert "$$\na = b_1 \\\\\n+ c\n\\tag{1}\n$$" in text
-    assert "$$\nx < y\n\\tag{2}\n$$" in text
-    assert "By (1) and equation [(1) of the chapter Second thoughts](second.ipynb), but" in text
+    assert "$$\na = b_1 \\\\\n+ c\n\\tag{1.1}\n$$" in text
+    assert "$$\nx < y\n\\tag{1.2}\n$$" in text
+    assert (
+        "By (1.1) and equation [(2.1) of the chapter Second thoughts](second.ipynb), but"
+        in text
+    )
     assert "`{eq}` in code nor ${x}`y`$" in text
-    assert ";\n[equation (1) of the chapter Second thoughts](second.ipynb) again." in text
+    assert ";\n[equation (2.1) of the chapter Second thoughts](second.ipynb) again." in text
 
 
 def test_sections_exercises_and_theorems_are_referred_to(make_book):
@@ -296,9 +311,11 @@ def test_sections_exercises_and_theorems_are_referred_to(make_book):
     assert "## A *deep* section" in text
     assert "a comment" not in text
     assert "Recall A *deep* section, this section, " in text
-    assert "[Exercise 1 of the chapter Second thoughts](second.ipynb), " in text
-    assert "[Theorem 1 of the chapter Second thoughts](second.ipynb)." in text
-    assert "[A *deep* section](first.ipynb),\nAbb. 1, Figure 1." in texts(make_book(), "second")
+    assert "[Exercise 2.1 of the chapter Second thoughts](second.ipynb), " in text
+    assert "[Theorem 2.1 of the chapter Second thoughts](second.ipynb)." in text
+    assert "[A *deep* section](first.ipynb),\nAbb. 2.1, Figure 2.1." in texts(
+        make_book(), "second"
+    )
 
 
 def test_links_to_pages_and_files(make_book):
@@ -313,9 +330,9 @@ def test_nested_admonitions_become_quotes(make_book):
     expected = r"""
 > **A title with $x_1$**
 >
-> Text with (1).
+> Text with (2.1).
 >
-> $$ \lVert x \rVert \ge 0 \tag{1} $$
+> $$ \lVert x \rVert \ge 0 \tag{2.1} $$
 >
 > > **Tip**
 > >
@@ -325,7 +342,7 @@ def test_nested_admonitions_become_quotes(make_book):
 > > print("::: $$ {eq}`no`")
 > > ```
 
-> **Theorem 1 (Sums of squares).** Not every number is one.
+> **Theorem 2.1 (Sums of squares).** Not every number is one.
 
 **Proof.** Try 3. $\square$
 """
@@ -340,12 +357,12 @@ def test_dropdowns_become_details(make_book):
 $$
 1 + 1
 = 2
-\tag{2}
+\tag{2.2}
 $$
 
 > **Warning**
 >
-> Mind (2).
+> Mind (2.2).
 
 </details>
 """
@@ -356,9 +373,9 @@ def test_exercises_become_numbered_headings(make_book):
     expected = """
 ## Exercises
 
-### Exercise 1: Count
+### Exercise 2.1: Count
 
-*Easy.* Count to (2).
+*Easy.* Count to (2.2).
 
 <details>
 <summary><b>Hint</b></summary>
@@ -367,9 +384,9 @@ Start at one.
 
 </details>
 
-### Exercise 2
+### Exercise 2.2
 
-No title here. See Exercise 1 and """
+No title here. See Exercise 2.1 and """
     assert expected in texts(make_book(), "second")
 
 
@@ -379,10 +396,8 @@ def test_directives_in_lists_keep_their_indent(make_book):
 
 
 def test_figures(make_book):
-    text = texts(make_book(), "second")
-    assert (
-        f"![A line.]({REPOSITORY}/raw/main/book/assets/plot.png)\n\n**Figure 1.** The caption."
-    ) in text
+    picture = f"![A line.]({REPOSITORY}/raw/main/book/assets/plot.png)"
+    assert f"{picture}\n\n**Figure 2.1.** The caption." in texts(make_book(), "second")
 
 
 def test_citations(make_book):

@@ -75,7 +75,7 @@ def test_pickled_code_is_not_executed(tmp_path):
             return (print, ("executed",))
 
     torch.save({"settings": "{}", "trap": Trap()}, tmp_path / checkpoint.STATE)
-    with pytest.raises(Exception, match="weights_only|Weights only"):
+    with pytest.raises(Exception, match=r"weights_only|Weights only"):
         checkpoint.load(tmp_path, {})
 
 

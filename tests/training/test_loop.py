@@ -1,5 +1,6 @@
 """The loop against Adam written out in numpy, and resumption bit for bit."""
 
+import itertools
 import json
 import math
 import signal
@@ -71,7 +72,9 @@ def reference(settings: TrainConfig) -> tuple[np.ndarray, np.ndarray, list[float
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.5, 3.0])
-@pytest.mark.parametrize(("schedule", "warmup"), [("constant", 0), ("cosine", 0), ("cosine", 5)])
+@pytest.mark.parametrize(
+    ("schedule", "warmup"), [("constant", 0), ("cosine", 0), ("cosine", 5)]
+)
 def test_training_against_adam_in_numpy(clip, schedule, warmup):
     settings = config(
         learning_rate=0.2, clip=clip, schedule=schedule, warmup=warmup, ema=0.3, seed=3
@@ -175,7 +178,9 @@ def test_cosine_schedule_against_torch():
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.3)
     theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=40)
     for step in range(40):
-        assert learning_rate(settings, step) == pytest.approx(theirs.get_last_lr()[0], abs=1e-12)
+        assert learning_rate(settings, step) == pytest.approx(
+            theirs.get_last_lr()[0], abs=1e-12
+        )
         optimizer.step()
         theirs.step()
 
@@ -187,7 +192,7 @@ def test_cosine_schedule_goes_from_full_to_zero():
     assert rates[50] == pytest.approx(0.15)
     assert rates[100] == pytest.approx(0, abs=1e-12)
     assert rates[99] < 0.0003 * 0.3
-    assert all(after < before for before, after in zip(rates, rates[1:], strict=False))
+    assert all(after < before for before, after in itertools.pairwise(rates))
 
 
 def test_warmup_grows_linearly_and_then_leaves_the_schedule_alone():

@@ -42,7 +42,8 @@ def test_an_epoch_is_a_permutation_cut_into_whole_batches(plan, epoch):
 def test_processes_share_a_batch_equally_without_overlap(plan, step):
     shares = [batch_indices(step, rank=rank, **plan).tolist() for rank in range(plan["world"])]
     assert {len(share) for share in shares} == {plan["batch_size"] // plan["world"]}
-    assert sorted(sum(shares, [])) == sorted(whole_batch(step, **plan))
+    together = [index for share in shares for index in share]
+    assert sorted(together) == sorted(whole_batch(step, **plan))
 
 
 @given(plans(), st.lists(st.integers(0, 1000), min_size=2, max_size=5))
@@ -98,5 +99,7 @@ def test_mixed_seeds_are_valid_whatever_the_numbers(numbers):
 
 
 def test_mixing_depends_on_the_order_of_the_numbers():
-    seeds = {seeded(a, b, c).initial_seed() for a in range(8) for b in range(8) for c in range(8)}
+    seeds = {
+        seeded(a, b, c).initial_seed() for a in range(8) for b in range(8) for c in range(8)
+    }
     assert len(seeds) == 8**3

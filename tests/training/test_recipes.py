@@ -33,7 +33,9 @@ def test_recipes_build_what_they_say(name):
     assert recipe.protocol
     assert isinstance(model, Autoencoder if name == "autoencoder" else VAE)
     assert weights.MODELS if hasattr(weights, "MODELS") else True
-    rebuilt = weights.build(type(model).__name__, json.loads(json.dumps(dataclasses.asdict(model.config))))
+    rebuilt = weights.build(
+        type(model).__name__, json.loads(json.dumps(dataclasses.asdict(model.config)))
+    )
     assert rebuilt.config == model.config
 
 
@@ -61,7 +63,13 @@ def test_vae_is_measured_by_its_bounds():
     measured = recipes.evaluate_vae(model, images, samples=3, subset=20)
     again = recipes.evaluate_vae(model, images, samples=3, subset=20)
     assert measured == again
-    assert set(measured) == {"elbo", "kl", "iwae", "bits_per_dimension", "bits_per_dimension_iwae"}
+    assert set(measured) == {
+        "elbo",
+        "kl",
+        "iwae",
+        "bits_per_dimension",
+        "bits_per_dimension_iwae",
+    }
     mean, log_variance = model.encode(images)
     kl = torch.distributions.kl_divergence(
         torch.distributions.Normal(mean, (log_variance / 2).exp()),
@@ -112,7 +120,9 @@ def test_a_run_from_start_to_card(tmp_path, monkeypatch, test_images):
     recipe = dataclasses.replace(
         RECIPES["vae-2d"],
         build=lambda: VAE(VAEConfig(latent_dim=2, channels=(2, 3, 4))),
-        evaluate=lambda model, images: recipes.evaluate_vae(model, images, samples=2, subset=10),
+        evaluate=lambda model, images: recipes.evaluate_vae(
+            model, images, samples=2, subset=10
+        ),
     )
     monkeypatch.setitem(RECIPES, "vae-2d", recipe)
     run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
