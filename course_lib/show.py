@@ -159,6 +159,7 @@ def contact_sheet(batch: torch.Tensor, *, columns: int = 10, gap: int = 2) -> Im
     """Return images (N, C, H, W) in [0, 1] side by side, ``columns`` in a row."""
     levels = to_uint8(batch)
     count, height, width, channels = levels.shape
+    columns = min(columns, count)
     rows = -(-count // columns)
     sheet = np.full(
         (rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 128, np.uint8

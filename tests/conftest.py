@@ -20,9 +20,7 @@ from course_lib import data
 from course_lib.models import VAE, VAEConfig
 
 torch.set_num_threads(1)
-settings.register_profile(
-    "course", deadline=None, derandomize=True, max_examples=40, database=None
-)
+settings.register_profile("course", deadline=None, derandomize=True, max_examples=40, database=None)
 settings.load_profile("course")
 
 

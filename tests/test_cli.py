@@ -185,9 +185,7 @@ def test_training_from_start_to_card(run, run_here, tmp_path):
     assert "2/2" in text  # the progress bar
     assert card["command"] == "course-lib train autoencoder --steps 2 --batch-size 4"
     assert not weights.load("autoencoder", folder).training
-    assert_refused(
-        run_here(*command, 3), "holds a run with other settings (steps was 2, now 3)"
-    )
+    assert_refused(run_here(*command, 3), "holds a run with other settings (steps was 2, now 3)")
     assert_refused(
         run_here("train", "vae-2d", "--batch-size", 20_000, "--quiet"),
         "batch_size 20000 is larger than the 12000 examples",

@@ -201,9 +201,7 @@ def source_files() -> list[Path]:
 def test_the_address_is_stated_in_one_place():
     """A fork changes one line."""
     address = project()["project"]["urls"]["Repository"].removeprefix("https://").encode()
-    holders = [
-        path.relative_to(ROOT) for path in source_files() if address in path.read_bytes()
-    ]
+    holders = [path.relative_to(ROOT) for path in source_files() if address in path.read_bytes()]
     assert holders == [Path("pyproject.toml")]
 
 

@@ -56,6 +56,4 @@ def standard_normal(
     so that a seed gives the same numbers on every device.
     """
     device = generator.device if generator is not None else like.device
-    return torch.randn(shape, generator=generator, device=device, dtype=like.dtype).to(
-        like.device
-    )
+    return torch.randn(shape, generator=generator, device=device, dtype=like.dtype).to(like.device)

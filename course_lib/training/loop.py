@@ -42,9 +42,9 @@ class TrainConfig:
 
     ``batch_size`` counts all processes together. ``schedule`` is 'constant' or 'cosine'
     (to zero at the last step), after ``warmup`` steps of linear growth. ``clip`` bounds
-    the gradient's norm (0: not at all); ``ema`` is the decay of the averaged weights (0:
-    none are kept), smaller at the start so that the untrained weights are soon forgotten. A state is saved every ``save_seconds``, a line is logged every
-    ``log_every`` steps.
+    the gradient's norm (0: not at all). ``ema`` is the decay of the averaged weights (0:
+    none are kept), smaller at the start so that the untrained weights are soon forgotten.
+    A state is saved every ``save_seconds``, a line is logged every ``log_every`` steps.
     """
 
     steps: int
@@ -187,7 +187,6 @@ def fit(
 def _average(model: nn.Module, config: TrainConfig) -> AveragedModel | None:
     if not config.ema:
         return None
-
 
     @torch.no_grad()
     def update(averages: list[torch.Tensor], weights: list[torch.Tensor], count) -> None:

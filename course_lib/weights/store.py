@@ -75,9 +75,7 @@ def build(kind: str, config: dict[str, Any]) -> nn.Module:
     return model_class(config_class(**values))
 
 
-def publish(
-    model: nn.Module, name: str, about: dict[str, Any], where: Path | None = None
-) -> Path:
+def publish(model: nn.Module, name: str, about: dict[str, Any], where: Path | None = None) -> Path:
     """Write a model's weights, in half precision, and its card; return the weights' path.
 
     ``about`` is the card without what is filled in here: model, config, parameters,

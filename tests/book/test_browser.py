@@ -27,8 +27,10 @@ def test_page_is_quiet_and_self_contained(page: Page, site: str, page_path: str)
     page.on("requestfailed", lambda request: problems.append(f"failed: {request.url}"))
     page.on(
         "request",
-        lambda request: request.url.startswith((site, "data:", "blob:"))
-        or problems.append(f"external: {request.url}"),
+        lambda request: (
+            request.url.startswith((site, "data:", "blob:"))
+            or problems.append(f"external: {request.url}")
+        ),
     )
     page.on(
         "response",
@@ -115,9 +117,7 @@ def test_figures_take_the_colour_of_the_text(page: Page, site: str):
         colours[theme] = page.locator("svg.cl-figure").first.evaluate(
             "figure => getComputedStyle(figure).color"
         )
-    light, dark = (
-        sum(map(int, re.findall(r"\d+", colours[t])[:3])) for t in ("light", "dark")
-    )
+    light, dark = (sum(map(int, re.findall(r"\d+", colours[t])[:3])) for t in ("light", "dark"))
     assert light < 200 < 500 < dark
 
 

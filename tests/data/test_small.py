@@ -79,9 +79,7 @@ def test_of_class_selects_exactly_that_class():
     assert torch.equal(bags, loaded.images[loaded.labels == 8])
     # Ankle boots are much wider at the sole than trousers: the names fit the pictures.
     boots, trousers = loaded.of_class(9), loaded.of_class(1)
-    assert (boots[:, 0, 20:24] > 0.2).float().mean() > (
-        trousers[:, 0, 20:24] > 0.2
-    ).float().mean()
+    assert (boots[:, 0, 20:24] > 0.2).float().mean() > (trousers[:, 0, 20:24] > 0.2).float().mean()
 
 
 def test_class_names_cover_the_labels():

@@ -98,9 +98,7 @@ def test_bernoulli_is_no_density_on_grey_values(logit):
 
 
 @pytest.mark.equation("vae-bernoulli")
-@pytest.mark.parametrize(
-    ("low", "high"), [(-0.01, 1.0), (0.0, 1.01), (-1.0, 1.0), (0.0, 255.0)]
-)
+@pytest.mark.parametrize(("low", "high"), [(-0.01, 1.0), (0.0, 1.01), (-1.0, 1.0), (0.0, 255.0)])
 def test_bernoulli_refuses_images_outside_zero_and_one(low, high):
     images = pixels([low, high])
     with pytest.raises(ValueError, match=r"needs images in \[0, 1\]") as caught:
@@ -160,9 +158,7 @@ def mass_by_scipy(levels: np.ndarray, mean: float, scale: float) -> np.ndarray:
 def test_logistic_against_scipy(mean, log_scale):
     likelihood = DiscretizedLogistic(pixels([mean]), pixels([log_scale]))
     expected = np.log(mass_by_scipy(np.arange(LEVELS), mean, math.exp(log_scale)))
-    assert np.allclose(
-        likelihood.log_prob(grey_levels()).numpy(), expected, rtol=1e-6, atol=1e-6
-    )
+    assert np.allclose(likelihood.log_prob(grey_levels()).numpy(), expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.equation("vae-logistic")

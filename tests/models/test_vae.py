@@ -428,9 +428,7 @@ def test_loss_of_a_doubled_batch_is_the_loss_of_the_batch(tiny_vae, monkeypatch)
     """With the same noise for both halves."""
     model, images = tiny_vae(), some_images()
     epsilon = torch.randn(3, 2, generator=seeded(5), dtype=torch.float64)
-    monkeypatch.setattr(
-        module, "standard_normal", lambda n, dim, **_: epsilon.repeat(n // 3, 1)
-    )
+    monkeypatch.setattr(module, "standard_normal", lambda n, dim, **_: epsilon.repeat(n // 3, 1))
     once = model.loss(images)[0].item()
     assert model.loss(images.repeat(2, 1, 1, 1))[0].item() == pytest.approx(once, rel=1e-12)
     assert model.loss(images.repeat(5, 1, 1, 1))[0].item() == pytest.approx(once, rel=1e-12)
@@ -454,9 +452,7 @@ def test_gradients_of_the_loss_against_finite_differences(tiny_vae, likelihood):
                     values.append(model.loss(images, generator=seeded(1))[0].item())
                     parameter.view(-1)[index] -= sign * 1e-5
             slope = (values[0] - values[1]) / 2e-5
-            assert parameter.grad.view(-1)[index].item() == pytest.approx(
-                slope, rel=1e-4, abs=1e-5
-            )
+            assert parameter.grad.view(-1)[index].item() == pytest.approx(slope, rel=1e-4, abs=1e-5)
 
 
 # Bits per dimension

@@ -243,9 +243,7 @@ def test_the_notebook_is_valid_and_has_nothing_run(make_book):
 def test_first_cells_say_where_it_comes_from_and_install(make_book):
     notebook = nbformat.reads(notebooks.generate(make_book())["second.ipynb"], as_version=4)
     note, install = notebook.cells[:2]
-    assert (
-        f"[book/models/second.md]({REPOSITORY}/blob/main/book/models/second.md)" in note.source
-    )
+    assert f"[book/models/second.md]({REPOSITORY}/blob/main/book/models/second.md)" in note.source
     assert install.cell_type == "code"
     assert f"course_lib @ git+{REPOSITORY}@main" in install.source
 
@@ -297,10 +295,7 @@ def test_equations_are_numbered_and_referred_to(make_book):
     # No comment and no empty line: both would end the formula early.
     assert "$$\na = b_1 \\\\\n+ c\n\\tag{1.1}\n$$" in text
     assert "$$\nx < y\n\\tag{1.2}\n$$" in text
-    assert (
-        "By (1.1) and equation [(2.1) of the chapter Second thoughts](second.ipynb), but"
-        in text
-    )
+    assert "By (1.1) and equation [(2.1) of the chapter Second thoughts](second.ipynb), but" in text
     assert "`{eq}` in code nor ${x}`y`$" in text
     assert ";\n[equation (2.1) of the chapter Second thoughts](second.ipynb) again." in text
 
@@ -313,9 +308,7 @@ def test_sections_exercises_and_theorems_are_referred_to(make_book):
     assert "Recall A *deep* section, this section, " in text
     assert "[Exercise 2.1 of the chapter Second thoughts](second.ipynb), " in text
     assert "[Theorem 2.1 of the chapter Second thoughts](second.ipynb)." in text
-    assert "[A *deep* section](first.ipynb),\nAbb. 2.1, Figure 2.1." in texts(
-        make_book(), "second"
-    )
+    assert "[A *deep* section](first.ipynb),\nAbb. 2.1, Figure 2.1." in texts(make_book(), "second")
 
 
 def test_links_to_pages_and_files(make_book):

@@ -27,9 +27,7 @@ def test_two_processes_train_as_one_with_the_same_total_batch(tmp_path, environm
         *("--module", "course_lib.cli", "train", "autoencoder", "--quiet"),
         *("--steps", "3", "--batch-size", "8", "--output", str(tmp_path)),
     ]
-    finished = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=240
-    )
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.count("weights and card are in") == 1  # said by one process only
     assert (tmp_path / "autoencoder.safetensors").exists()

@@ -49,9 +49,7 @@ def reference(settings: TrainConfig) -> tuple[np.ndarray, np.ndarray, list[float
     m = v = np.zeros(3)
     average, losses, clipped = None, [], 0
     for step in range(settings.steps):
-        batch = x[
-            batch_indices(step, size=10, batch_size=settings.batch_size, seed=settings.seed)
-        ]
+        batch = x[batch_indices(step, size=10, batch_size=settings.batch_size, seed=settings.seed)]
         losses.append(((batch - w) ** 2).sum(1).mean())
         gradient = 2 * (w - batch.mean(0))
         norm = np.sqrt((gradient**2).sum())
@@ -72,9 +70,7 @@ def reference(settings: TrainConfig) -> tuple[np.ndarray, np.ndarray, list[float
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.5, 3.0])
-@pytest.mark.parametrize(
-    ("schedule", "warmup"), [("constant", 0), ("cosine", 0), ("cosine", 5)]
-)
+@pytest.mark.parametrize(("schedule", "warmup"), [("constant", 0), ("cosine", 0), ("cosine", 5)])
 def test_training_against_adam_in_numpy(clip, schedule, warmup):
     settings = config(
         learning_rate=0.2, clip=clip, schedule=schedule, warmup=warmup, ema=0.3, seed=3
@@ -178,9 +174,7 @@ def test_cosine_schedule_against_torch():
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.3)
     theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=40)
     for step in range(40):
-        assert learning_rate(settings, step) == pytest.approx(
-            theirs.get_last_lr()[0], abs=1e-12
-        )
+        assert learning_rate(settings, step) == pytest.approx(theirs.get_last_lr()[0], abs=1e-12)
         optimizer.step()
         theirs.step()
 

@@ -99,7 +99,5 @@ def test_mixed_seeds_are_valid_whatever_the_numbers(numbers):
 
 
 def test_mixing_depends_on_the_order_of_the_numbers():
-    seeds = {
-        seeded(a, b, c).initial_seed() for a in range(8) for b in range(8) for c in range(8)
-    }
+    seeds = {seeded(a, b, c).initial_seed() for a in range(8) for b in range(8) for c in range(8)}
     assert len(seeds) == 8**3

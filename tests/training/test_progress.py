@@ -13,9 +13,7 @@ def test_losses_are_averaged_between_two_lines(tmp_path):
     lines = []
     report = Report(None, Log(tmp_path, 0), lines.append, every=3)
     for step in range(1, 8):
-        report.step(
-            step, torch.tensor(float(step)), {"kl": torch.tensor(2.0 * step)}, 0.1 * step
-        )
+        report.step(step, torch.tensor(float(step)), {"kl": torch.tensor(2.0 * step)}, 0.1 * step)
     assert [line["step"] for line in lines] == [3, 6]
     assert [line["loss"] for line in lines] == [2.0, 5.0]
     assert [line["kl"] for line in lines] == [4.0, 10.0]

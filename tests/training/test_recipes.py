@@ -120,9 +120,7 @@ def test_a_run_from_start_to_card(tmp_path, monkeypatch, test_images):
     recipe = dataclasses.replace(
         RECIPES["vae-2d"],
         build=lambda: VAE(VAEConfig(latent_dim=2, channels=(2, 3, 4))),
-        evaluate=lambda model, images: recipes.evaluate_vae(
-            model, images, samples=2, subset=10
-        ),
+        evaluate=lambda model, images: recipes.evaluate_vae(model, images, samples=2, subset=10),
     )
     monkeypatch.setitem(RECIPES, "vae-2d", recipe)
     run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"

@@ -178,9 +178,7 @@ def test_a_damaged_file_is_refused_by_name(published, position):
     content = bytearray(path.read_bytes())
     content[int(position * len(content))] ^= 1
     path.write_bytes(content)
-    with pytest.raises(
-        weights.WeightsError, match=r"the weights of 'tiny' in .* are damaged"
-    ) as e:
+    with pytest.raises(weights.WeightsError, match=r"the weights of 'tiny' in .* are damaged") as e:
         weights.load("tiny", folder)
     assert str(path) in str(e.value)
     assert weights.card("tiny", folder)["sha256"][:12] in str(e.value)
@@ -197,9 +195,7 @@ def test_a_truncated_file_is_refused(published):
 def test_a_missing_file_is_named(published):
     folder, _ = published
     (folder / "tiny.safetensors").unlink()
-    with pytest.raises(
-        weights.WeightsError, match="the card of 'tiny' is there, but"
-    ) as caught:
+    with pytest.raises(weights.WeightsError, match="the card of 'tiny' is there, but") as caught:
         weights.load("tiny", folder)
     assert str(folder / "tiny.safetensors") in str(caught.value)
 
@@ -233,9 +229,7 @@ def test_tensors_must_be_exactly_the_models(published, change):
     path.write_bytes(content)
     card = weights.card("tiny", folder) | {"sha256": hashlib.sha256(content).hexdigest()}
     (folder / "tiny.json").write_text(json.dumps(card))
-    with pytest.raises(
-        weights.WeightsError, match="the weights of 'tiny' do not fit their card"
-    ):
+    with pytest.raises(weights.WeightsError, match="the weights of 'tiny' do not fit their card"):
         weights.load("tiny", folder)
 
 
