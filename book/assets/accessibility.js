@@ -5,3 +5,15 @@ if (sidebar) {
   sidebar.setAttribute("role", "region");
   sidebar.setAttribute("aria-label", "Book");
 }
+
+// What scrolls sideways must be reachable with the keyboard.
+const wide = ".cl-picture, div.math, .pst-scrollable-table-container, .bd-article pre";
+const reach = () => {
+  for (const box of document.querySelectorAll(wide)) {
+    if (box.scrollWidth > box.clientWidth) box.setAttribute("tabindex", "0");
+  }
+};
+addEventListener("load", () => {
+  reach();
+  window.MathJax?.startup?.promise?.then(reach);
+});
