@@ -250,7 +250,7 @@ def card(name: str) -> Markdown:
         *((f"**{key}**", f"**{value:.4g}**") for key, value in about["metrics"].items()),
         ("SHA-256", f"`{about['sha256'][:16]}…`"),
     ]
-    return table(rows, (f"`{name}`", ""))
+    return table(rows, (f"`{name}`", "card"))
 
 
 def _need_alt(alt: str) -> None:

@@ -46,7 +46,8 @@ with st.sidebar:
     seed = st.number_input("Seed", 0, 2**31 - 1, 0, help="The same seed gives the same pictures.")
 
 picture = sheet(name, number, int(seed))
-st.image(picture, caption=f"{number} pictures drawn by the model '{name}' from seed {seed}")
+st.image(picture)
+st.caption(f"{number} pictures drawn by the model '{name}' from seed {seed}")
 st.download_button("Download as PNG", picture, f"{name}-seed{seed}.png", "image/png")
 with st.expander("How this model was trained and measured"):
     st.markdown(show.card(name).text)

@@ -5,6 +5,10 @@ if (sidebar) {
   sidebar.setAttribute("role", "region");
   sidebar.setAttribute("aria-label", "Book");
 }
+// The bibliography's roles are deprecated, and not allowed on these elements.
+for (const entry of document.querySelectorAll("[role=doc-biblioentry]")) {
+  entry.removeAttribute("role");
+}
 
 // What scrolls sideways must be reachable with the keyboard.
 const wide = ".cl-picture, div.math, .pst-scrollable-table-container, .bd-article pre";

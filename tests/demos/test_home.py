@@ -5,29 +5,39 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from course_lib import weights
+
 PAGE = Path(__file__).parents[2] / "demos" / "home.py"
 
 
-@pytest.fixture(scope="module")
-def page() -> AppTest:
+@pytest.fixture
+def app() -> AppTest:
     return AppTest.from_file(str(PAGE), default_timeout=60).run()
 
 
-def test_page_opens_with_pictures(page):
-    assert not page.exception
-    assert page.title[0].value == "Pictures from noise"
-    assert page.get("imgs") or page.get("image")
+def caption(app: AppTest) -> str:
+    assert not app.exception
+    return app.caption[0].value
 
 
-def test_every_listed_model_can_be_chosen(page):
-    names = page.selectbox[0].options
-    assert len(names) >= 2
-    for option in names:
-        page.selectbox[0].select(option).run()
-        assert not page.exception
+def test_page_opens_with_pictures(app):
+    assert app.title[0].value == "Pictures from noise"
+    assert len(app.get("imgs")) == 1
+    assert caption(app).startswith("36 pictures")
 
 
-def test_caption_follows_the_seed(page):
-    page.number_input[0].set_value(7).run()
-    assert not page.exception
-    assert "seed 7" in str(page.get("imgs")[0].proto if page.get("imgs") else page)
+def test_only_models_that_draw_are_offered(app):
+    assert app.selectbox[0].options == [
+        weights.card(name)["summary"] for name in ("vae", "vae-2d")
+    ]
+
+
+def test_every_model_draws(app):
+    for name in ("vae-2d", "vae"):
+        assert f"'{name}'" in caption(app.selectbox[0].set_value(name).run())
+
+
+def test_number_and_seed_are_obeyed(app):
+    app.slider[0].set_value(9)
+    app.number_input[0].set_value(7)
+    assert caption(app.run()) == "9 pictures drawn by the model 'vae' from seed 7"

@@ -106,6 +106,7 @@ def log_steps(folder) -> list[int]:
     return [json.loads(line)["step"] for line in lines if line.endswith("\n")]
 
 
+@pytest.mark.slow
 def test_kill_loses_an_interval_at_most_and_ctrl_c_nothing(tmp_path, start):
     """One story in two processes: kill -9 amid training, resume, Ctrl-C."""
     state = tmp_path / STATE
@@ -114,12 +115,12 @@ def test_kill_loses_an_interval_at_most_and_ctrl_c_nothing(tmp_path, start):
     wait_for(state.exists, first)
     seen = state.stat().st_mtime
     wait_for(lambda: state.stat().st_mtime > seen, first)  # saved twice
-    time.sleep(0.3)
+    time.sleep(3 * SAVE_SECONDS)
     first.kill()
     killed = time.time()
     assert first.wait() == -signal.SIGKILL
     # Whatever was lost was done between the last save and the end.
-    assert killed - state.stat().st_mtime < SAVE_SECONDS + 1.0
+    assert killed - state.stat().st_mtime < 2.5 * SAVE_SECONDS
     step, log = saved_step(tmp_path), log_steps(tmp_path)
     assert step > 0
     assert log, "no line was logged before the kill"
