@@ -26,20 +26,36 @@ class Problem(Exception):
 
 def main() -> None:
     """Run the command line; problems of the user's making end with exit code 2."""
+    try:
+        app()
+    except Exception as error:
+        sys.exit(explain(error))
+
+
+def explain(error: Exception) -> int:
+    """Print what the user should know of an error and return the exit code.
+
+    Raises the error again where it is not the user's to mend. The classes are imported
+    here, so that ``--help`` need not wait for PyTorch.
+    """
     from .data import DataError
     from .training import Interrupted
     from .weights import WeightsError
 
-    try:
-        app()
-    except (Problem, DataError, WeightsError) as problem:
-        err.print("[bold red]error:[/]", str(problem), highlight=False, soft_wrap=True)
-        sys.exit(2)
-    except Interrupted as interrupted:
-        err.print(f"[bold yellow]{interrupted}[/]", highlight=False, soft_wrap=True)
-        if interrupted.folder:
-            err.print("Run the same command again to go on from there.")
-        sys.exit(130)
+    if isinstance(error, Interrupted):
+        say(err, str(error), style="bold yellow")
+        if error.folder:
+            say(err, "Run the same command again to go on from there.")
+        return 130
+    if isinstance(error, Problem | DataError | WeightsError):
+        say(err, f"error: {error}", style="red")
+        return 2
+    raise error
+
+
+def say(console: Console, text: str, style: str = "") -> None:
+    """Print text as it is: brackets in a path are no markup, and lines are not broken."""
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -98,7 +114,7 @@ def sample(
         np.savez_compressed(output, images=show.to_uint8(images)[..., 0])
     else:
         show.contact_sheet(images, columns=math.ceil(math.sqrt(number))).save(output)
-    out.print(f"{number:,} images from {name} (seed {seed}) are in {output}", soft_wrap=True)
+    say(out, f"{number:,} images from {name} (seed {seed}) are in {output}")
 
 
 @app.command()
@@ -149,7 +165,7 @@ def train(
     if card:
         metrics = ", ".join(f"{key} {value:.4g}" for key, value in card["metrics"].items())
         where = "the package" if publish else folder
-        out.print(f"{name}: {metrics}; weights and card are in {where}", soft_wrap=True)
+        say(out, f"{name}: {metrics}; weights and card are in {where}")
 
 
 if __name__ == "__main__":

@@ -210,6 +210,8 @@ def _without_docstrings(text: str) -> str:
     drop: set[int] = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
+            if len(node.body) == 1:  # nothing else would be left
+                continue
             literal = node.body[0]
             drop |= set(range(literal.lineno - 1, literal.end_lineno))
             if literal.end_lineno < len(lines) and not lines[literal.end_lineno].strip():

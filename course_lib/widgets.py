@@ -8,6 +8,7 @@ that were rendered when the book was built; ``book/assets/explore.js`` moves the
 import base64
 import html
 import itertools
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,15 @@ class Axis:
     label: str
     values: Sequence[Any]
     start: int | None = None
+
+    def __post_init__(self):
+        if len(self.values) == 0:
+            raise ValueError(f"the axis {self.label!r} has no values")
+        if self.start is not None and not 0 <= self.start < len(self.values):
+            raise ValueError(
+                f"start must be an index of the {len(self.values)} values of {self.label!r}, "
+                f"not {self.start}"
+            )
 
     @property
     def first(self) -> int:
@@ -104,8 +114,8 @@ class Explorer:
 
     @staticmethod
     def _labels(axis: Axis) -> str:
-        texts = (axis.text(i) for i in range(len(axis.values)))
-        return html.escape("|".join(texts), quote=True)
+        texts = [axis.text(i) for i in range(len(axis.values))]
+        return html.escape(json.dumps(texts), quote=True)
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
         widget = self.widget()

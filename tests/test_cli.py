@@ -142,6 +142,7 @@ def test_outputs_that_cannot_be_written_are_refused_before_any_work(run_here, mo
         ("x.gif", "must end in .npz or .png, but 'x.gif' does not"),
         ("x", "must end in .npz or .png, but 'x' does not"),
         ("nowhere/x.png", "the folder nowhere does not exist"),
+        ("[draft]/x.png", "the folder [draft] does not exist"),
     ):
         assert_refused(run_here("sample", "vae-2d", "-o", output), message)
 

@@ -238,6 +238,12 @@ def test_shown_source_runs_and_does_the_same():
     )
 
 
+def test_source_of_what_is_only_a_docstring_keeps_it():
+    from course_lib.weights import WeightsError
+
+    assert ast.parse(code_of(show.source(WeightsError)))
+
+
 def test_source_says_where_it_stands():
     text = show.source(kl_divergence).text
     path, line = re.match(r"`(\S+)`, line (\d+)\n", text).groups()

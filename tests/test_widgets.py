@@ -5,6 +5,7 @@ import html
 import html.parser
 import io
 import itertools
+import json
 import re
 
 import numpy as np
@@ -94,7 +95,7 @@ def test_published_sliders_name_their_values_and_start_where_they_should():
         lambda shift, kind: torch.zeros(1, 2, 2),
         alt='A "grey" square.',
         shift=Axis("shift & <scale>", [-1.0, 0.5, 2.0]),
-        kind=Axis("kind", ["a<b", 'c"d'], start=0),
+        kind=Axis("kind", ["a<b", 'c"d|e'], start=0),
     )
     markup = explorer.markup()
     page = Page(markup)
@@ -106,8 +107,8 @@ def test_published_sliders_name_their_values_and_start_where_they_should():
         "1",
     )
     assert (second["max"], second["value"]) == ("1", "0")
-    assert first["data-labels"].split("|") == ["-1.00", "0.50", "2.00"]
-    assert second["data-labels"].split("|") == ["a<b", 'c"d']
+    assert json.loads(first["data-labels"]) == ["-1.00", "0.50", "2.00"]
+    assert json.loads(second["data-labels"]) == ["a<b", 'c"d|e']
     assert "shift & <scale>" in "".join(page.words)
     assert "<scale>" not in markup
     assert page.all("img")[0]["alt"] == 'A "grey" square.'
@@ -199,3 +200,14 @@ def test_words_and_sliders_are_needed():
         explore(render, alt=" ", **axes(2))
     with pytest.raises(ValueError, match="at least one Axis"):
         explore(render, alt="Numbers.")
+
+
+@pytest.mark.parametrize("start", [-1, 2])
+def test_a_start_outside_the_values_is_refused(start):
+    with pytest.raises(ValueError, match="start must be an index of the 2 values of 'kind'"):
+        Axis("kind", ["a", "b"], start=start)
+
+
+def test_an_axis_needs_values():
+    with pytest.raises(ValueError, match="'kind' has no values"):
+        Axis("kind", [])

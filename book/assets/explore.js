@@ -20,7 +20,7 @@ for (const explorer of document.querySelectorAll(".cl-explore")) {
       context.clearRect(0, 0, width, height);
       context.drawImage(sheet, x, y, width, height, 0, 0, width, height);
       const values = inputs.map((input) => {
-        const text = input.dataset.labels.split("|")[Number(input.value)];
+        const text = JSON.parse(input.dataset.labels)[Number(input.value)];
         input.previousElementSibling.textContent = text;
         input.setAttribute("aria-valuetext", text);
         return `${input.parentElement.firstChild.textContent.trim()} ${text}`;

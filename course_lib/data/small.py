@@ -109,9 +109,9 @@ def _full(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         dataset = kind(str(folder), train=split == "train", download=True)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise DataError(
-            f"the full {name} is not in {folder} and could not be fetched ({error}). "
+            f"the full {name} is not whole in {folder} and could not be fetched ({error}). "
             f"Connect to the internet and try again, or put the set's four IDX files, "
             f"unzipped, into {folder / kind.__name__ / 'raw'}, or set COURSE_DATA to a folder "
             "that has it. Without full=True, load('fashion-mnist') uses the images that ship with the "

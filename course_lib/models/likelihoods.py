@@ -35,7 +35,7 @@ class Bernoulli:
 
     def log_prob(self, images: torch.Tensor) -> torch.Tensor:
         """Raises ``ValueError`` for images outside [0, 1], where the loss is unbounded."""
-        if images.min() < 0 or images.max() > 1:
+        if not (images.min() >= 0 and images.max() <= 1):  # so written, it refuses NaN too
             raise ValueError(
                 "the Bernoulli likelihood needs images in [0, 1], but these reach from "
                 f"{images.min():.3g} to {images.max():.3g}"

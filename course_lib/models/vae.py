@@ -92,8 +92,8 @@ class VAE(nn.Module):
         if self.config.likelihood == "gaussian":
             return Gaussian(torch.sigmoid(output), self.log_std)
         mean, log_scale = output.chunk(2, dim=1)
-        # A scale below a tenth of a grey level no longer changes any probability.
-        return DiscretizedLogistic(torch.sigmoid(mean), log_scale.clamp(min=-8.0))
+        # A scale below a tenth of a grey level, or far above them all, changes nothing more.
+        return DiscretizedLogistic(torch.sigmoid(mean), log_scale.clamp(-8.0, 8.0))
 
     def elbo(
         self, images: torch.Tensor, *, generator: torch.Generator | None = None

@@ -1,21 +1,15 @@
 """Checkpoints that are whole or not there, and a log that agrees with them."""
 
 import json
-import os
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..files import replace_atomically
+
 STATE, LOG = "checkpoint.pt", "log.jsonl"
-
-
-def replace_atomically(path: Path, write) -> None:
-    """Call ``write(temporary_path)`` and move the result to ``path`` in one step."""
-    temporary = path.with_name(path.name + ".tmp")
-    write(temporary)
-    os.replace(temporary, path)
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:

@@ -141,10 +141,13 @@ def fit(
                 },
             )
 
+    def mean_over_processes(value: torch.Tensor) -> torch.Tensor:
+        return accelerator.reduce(value, reduction="mean")
+
     model.train()
     show = not quiet and accelerator.is_main_process
     with catch_signals() as interruption, progress_bar(config.steps, step, show) as bar:
-        report = Report(bar, log, on_log, config.log_every)
+        report = Report(bar, log, on_log, config.log_every, mean_over_processes)
         while step < config.steps:
             indices = batch_indices(
                 step,
@@ -193,7 +196,8 @@ def _average(model: nn.Module, config: TrainConfig) -> AveragedModel | None:
         decay = min(config.ema, (1 + int(count)) / (10 + int(count)))
         torch._foreach_lerp_(averages, weights, 1 - decay)
 
-    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+    # Buffers (of batch norms, say) are running averages already, and are copied.
+    return AveragedModel(model, multi_avg_fn=update)
 
 
 def _settings(config: TrainConfig, identity: dict[str, Any] | None) -> dict[str, Any]:

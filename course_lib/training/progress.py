@@ -55,8 +55,10 @@ class Report:
         log: Log | None,
         on_log: Callable[[dict[str, float]], None] | None,
         every: int,
+        mean_over_processes: Callable[[torch.Tensor], torch.Tensor] = lambda value: value,
     ):
         self.bar, self.log, self.on_log, self.every = bar, log, on_log, every
+        self.mean_over_processes = mean_over_processes
         self.sums: dict[str, torch.Tensor] = {}
         self.count = 0
 
@@ -74,7 +76,10 @@ class Report:
             if self.bar:
                 self.bar.update(step)
             return
-        means = {name: float(total) / self.count for name, total in self.sums.items()}
+        means = {
+            name: float(self.mean_over_processes(total)) / self.count
+            for name, total in self.sums.items()
+        }
         line = {"step": step, **means, "learning_rate": rate}
         self.sums, self.count = {}, 0
         if self.bar:

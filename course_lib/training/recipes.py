@@ -38,13 +38,13 @@ def evaluate_autoencoder(model: Autoencoder, images: torch.Tensor) -> dict[str, 
     """Return the test error per pixel, and that of as many principal components."""
     from ..models.autoencoder import principal_components
 
-    errors = [(model.reconstruct(b) - b).square().mean() for b in images.split(500)]
+    errors = [(model.reconstruct(b) - b).square().flatten(1).mean(1) for b in images.split(500)]
     train = data.load(split="train").images
     mean, directions = principal_components(train, model.config.latent_dim)
     centered = images.flatten(1) - mean
     residual = centered - centered @ directions @ directions.T
     return {
-        "mse": float(torch.stack(errors).mean()),
+        "mse": float(torch.cat(errors).mean()),
         "mse_of_pca": float(residual.square().mean()),
     }
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from .. import models
+from ..files import replace_atomically
 
 MODELS = {
     "Autoencoder": (models.Autoencoder, models.AutoencoderConfig),
@@ -60,9 +61,8 @@ def load(name: str, where: Path | None = None) -> nn.Module:
             f"{digest[:12]}…, but the card says {about['sha256'][:12]}…; reinstall"
         )
     model = build(about["model"], about["config"])
-    state = {key: value.float() for key, value in safetensors.torch.load(content).items()}
     try:
-        model.load_state_dict(state)
+        model.load_state_dict(safetensors.torch.load(content))  # which copies into float32
     except RuntimeError as error:
         raise WeightsError(f"the weights of {name!r} do not fit their card: {error}") from error
     return model.eval()
@@ -84,9 +84,8 @@ def publish(model: nn.Module, name: str, about: dict[str, Any], where: Path | No
     where = where or folder()
     where.mkdir(parents=True, exist_ok=True)
     path = where / f"{name}.safetensors"
-    state = {k: v.detach().half().contiguous().cpu() for k, v in model.state_dict().items()}
+    state = {key: _half(value).contiguous().cpu() for key, value in model.state_dict().items()}
     content = safetensors.torch.save(state)
-    path.write_bytes(content)
     full_card = {
         "name": name,
         "model": type(model).__name__,
@@ -96,13 +95,20 @@ def publish(model: nn.Module, name: str, about: dict[str, Any], where: Path | No
         "sha256": hashlib.sha256(content).hexdigest(),
         **about,
     }
-    (where / f"{name}.json").write_text(json.dumps(full_card, indent=2) + "\n")
+    text = json.dumps(full_card, indent=2) + "\n"
+    replace_atomically(path, lambda file: file.write_bytes(content))
+    replace_atomically(where / f"{name}.json", lambda file: file.write_text(text))
     return path
+
+
+def _half(values: torch.Tensor) -> torch.Tensor:
+    """Round to half precision; counters and other whole numbers stay as they are."""
+    return values.detach().half() if values.is_floating_point() else values.detach()
 
 
 def rounded(model: nn.Module) -> nn.Module:
     """Return the model with its weights rounded to half precision, as they will ship."""
     with torch.no_grad():
-        for parameter in model.state_dict().values():
-            parameter.copy_(parameter.half())
+        for values in model.state_dict().values():
+            values.copy_(_half(values))
     return model

@@ -172,6 +172,15 @@ def test_without_a_network_the_message_says_what_to_do(tmp_path, monkeypatch, er
     assert caught.value.__cause__ is error
 
 
+def test_a_torn_file_in_the_cache_is_explained(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    fake_cache(tmp_path, "FashionMNIST")
+    images = tmp_path / "FashionMNIST" / "raw" / "train-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:-1])
+    with pytest.raises(data.DataError, match="not whole"):
+        data.load("fashion-mnist", full=True)
+
+
 def test_cache_folder_is_the_users_unless_told_otherwise(tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_DATA", str(tmp_path))
     assert data.cache_folder() == tmp_path

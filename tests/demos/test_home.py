@@ -22,14 +22,12 @@ def caption(app: AppTest) -> str:
 
 def test_page_opens_with_pictures(app):
     assert app.title[0].value == "Pictures from noise"
-    assert len(app.get("imgs")) == 1
+    assert len(app.get("image")) == 1
     assert caption(app).startswith("36 pictures")
 
 
 def test_only_models_that_draw_are_offered(app):
-    assert app.selectbox[0].options == [
-        weights.card(name)["summary"] for name in ("vae", "vae-2d")
-    ]
+    assert app.selectbox[0].options == [weights.card(name)["summary"] for name in ("vae", "vae-2d")]
 
 
 def test_every_model_draws(app):
