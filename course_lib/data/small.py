@@ -114,7 +114,7 @@ def _full(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
             f"the full {name} is not whole in {folder} and could not be fetched ({error}). "
             f"Connect to the internet and try again, or put the set's four IDX files, "
             f"unzipped, into {folder / kind.__name__ / 'raw'}, or set COURSE_DATA to a folder "
-            "that has it. Without full=True, load('fashion-mnist') uses the images that ship with the "
-            "package and needs no network."
+            "that has it. Without full=True, load('fashion-mnist') uses the images that ship "
+            "with the package and needs no network."
         ) from error
     return dataset.data.numpy(), dataset.targets.numpy()
