@@ -2,7 +2,8 @@
 
 Each is made from the raw output of a decoder network and has ``log_prob(images)``, the
 logarithm summed over all pixels, shape (N,), and ``mean``, an image to look at, shape
-(N, C, H, W). Chapter: *Variational autoencoders*.
+(N, C, H, W); for the discretised logistic it is the centre, which is not quite the mean,
+as the tails are folded in. Chapter: *Variational autoencoders*.
 """
 
 import math

@@ -92,7 +92,8 @@ class VAE(nn.Module):
         if self.config.likelihood == "gaussian":
             return Gaussian(torch.sigmoid(output), self.log_std)
         mean, log_scale = output.chunk(2, dim=1)
-        # A scale below a tenth of a grey level, or far above them all, changes nothing more.
+        # Sharper than a tenth of a grey level gains next to nothing, but a miss costs ever
+        # more; broader than all levels together changes nothing.
         return DiscretizedLogistic(torch.sigmoid(mean), log_scale.clamp(-8.0, 8.0))
 
     def elbo(
