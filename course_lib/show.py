@@ -22,6 +22,7 @@ from PIL import Image
 INK = "#24292f"  # replaced by the page's text colour when a figure is shown
 PALETTE = ("#1f7fc4", "#e07b28", "#2f9e6e", "#c94f6d", "#8a6fc9", "#8c7a2b")
 COLORMAP = "viridis"
+WIDE = 620  # pixels; wider figures scroll on a phone, so that their labels stay readable
 
 
 class Picture:
@@ -112,9 +113,10 @@ def _as_picture(drawn, alt: str) -> Picture:
     width = float(re.search(r'width="([\d.]+)pt"', svg)[1]) * 4 / 3
     svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
     label = html.escape(alt, quote=True)
+    wide = " cl-wide" if width > WIDE else ""
     svg = svg.replace(
         "<svg",
-        f'<svg role="img" aria-label="{label}" class="cl-figure" '
+        f'<svg role="img" aria-label="{label}" class="cl-figure{wide}" '
         f'style="width:100%;max-width:{width:.0f}px;height:auto"',
         1,
     )
