@@ -67,7 +67,7 @@ class Explorer:
         import ipywidgets
 
         view = ipywidgets.Image(format="png")
-        view.layout.object_fit = "contain"
+        view.layout.max_width = "100%"
         sliders = [
             ipywidgets.SelectionSlider(
                 options=[(axis.text(i), i) for i in range(len(axis.values))],
@@ -84,11 +84,12 @@ class Explorer:
             image = contact_sheet(shown[None], columns=1)
             size = (image.width * self.zoom, image.height * self.zoom)
             view.value = png_bytes(image.resize(size, resample=0))
+            view.layout.width = f"{size[0]}px"
 
         for slider in sliders:
             slider.observe(update, names="value")
         update()
-        return ipywidgets.VBox([*sliders, view])
+        return ipywidgets.VBox([*sliders, view], layout={"align_items": "flex-start"})
 
     def markup(self) -> str:
         """Return the sliders as HTML over one picture that holds all frames."""
