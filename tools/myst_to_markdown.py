@@ -22,8 +22,9 @@ import textwrap
 from collections import Counter
 from dataclasses import dataclass
 
-from chapters import Book, Page, Target
 from markdown_it import MarkdownIt
+
+from chapters import Book, Page, Target
 from myst_inline import Inline
 
 ADMONITIONS = {

@@ -19,11 +19,11 @@ from importlib.metadata import requires
 from pathlib import Path
 
 import nbformat
-from chapters import Book, BookError, Page
-from myst_to_markdown import Converter, collect_targets
 from nbformat import NotebookNode, v4
 
 import course_lib
+from chapters import Book, BookError, Page
+from myst_to_markdown import Converter, collect_targets
 
 ROOT = Path(__file__).parents[1]
 

@@ -4,9 +4,10 @@ import hashlib
 import shutil
 from pathlib import Path
 
-import launch
 from sphinx.application import Sphinx
 from sphinx.config import Config
+
+import launch
 
 BOOK = Path(__file__).parents[1]
 ROOT = BOOK.parent

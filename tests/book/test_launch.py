@@ -14,11 +14,9 @@ import pytest
 import yaml
 
 import course_lib
+import notebooks
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-
-import notebooks  # noqa: E402
 
 OWNER_AND_NAME = course_lib.repository().removeprefix("https://github.com/")
 CHAPTER = """\

@@ -12,12 +12,10 @@ import nbformat
 import pytest
 
 import course_lib
+import notebooks
+from chapters import Book, BookError, Page
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-
-import notebooks  # noqa: E402
-from chapters import Book, BookError, Page  # noqa: E402
 
 NOTEBOOK = """\
 ---
