@@ -19,6 +19,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", key_cache_on_package, priority=100)
     app.connect("config-inited", use_local_mathjax, priority=100)
     app.connect("config-inited", use_own_assets, priority=100)
+    app.connect("html-page-context", leave_thebe_out, priority=900)
     app.connect("build-finished", copy_mathjax)
     launch.setup(app)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -60,6 +61,20 @@ def use_own_assets(app: Sphinx, config: Config) -> None:
     app.add_css_file("course.css")
     app.add_js_file("explore.js", loading_method="defer")
     app.add_js_file("accessibility.js", loading_method="defer")
+
+
+def leave_thebe_out(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
+    """Drop Thebe, which Jupyter Book always adds: it would come from another host.
+
+    Its settings also stand twice on each page, which is an error in the console.
+    """
+    for kind in ("script_files", "css_files"):
+        context[kind] = [file for file in context[kind] if not _is_thebe(file)]
+
+
+def _is_thebe(file) -> bool:
+    body = getattr(file, "attributes", {}).get("body", "")
+    return "thebe" in str(getattr(file, "filename", file)).lower() or "THEBE" in body
 
 
 def copy_mathjax(app: Sphinx, error: Exception | None) -> None:

@@ -6,7 +6,7 @@ if (sidebar) {
   sidebar.setAttribute("aria-label", "Book");
 }
 // The bibliography's roles are deprecated, and not allowed on these elements.
-for (const entry of document.querySelectorAll("[role=doc-biblioentry]")) {
+for (const entry of document.querySelectorAll("[role=doc-biblioentry], .citation-list")) {
   entry.removeAttribute("role");
 }
 
