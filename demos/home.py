@@ -23,7 +23,7 @@ def sheet(name: str, number: int, seed: int) -> bytes:
     with torch.inference_mode():
         images = load(name).sample(number, generator=torch.Generator().manual_seed(seed))
     picture = show.contact_sheet(images, columns=math.ceil(math.sqrt(number)))
-    return show.png_bytes(picture.resize((picture.width * 2, picture.height * 2), resample=0))
+    return show.png_bytes(picture.resize((picture.width * 3, picture.height * 3), resample=0))
 
 
 def generative_models() -> list[str]:
@@ -31,7 +31,7 @@ def generative_models() -> list[str]:
     return [name for name in weights.names() if hasattr(load(name), "sample")]
 
 
-st.set_page_config(page_title="Pictures from noise", page_icon=":material/grid_view:")
+st.set_page_config(page_title="Pictures from noise")
 st.title("Pictures from noise")
 st.write("Each of these networks has learned to draw clothes. Choose one, and a seed.")
 

@@ -66,7 +66,8 @@ def test_page_fits_a_phone(page: Page, site: str, page_path: str):
 def test_every_picture_has_an_alternative_text(page: Page, site: str, page_path: str):
     open_page(page, site, page_path)
     nameless = page.evaluate(
-        """() => [...document.querySelectorAll('.bd-article img, .bd-article svg[role=img], canvas')]
+        """() => [...document.querySelectorAll(
+            '.bd-article img, .bd-article svg[role=img], canvas')]
         .filter((picture) => !(picture.alt || picture.getAttribute('aria-label') || '').trim()
             || /\\/[0-9a-f]{20,}/.test(picture.alt || ''))
         .map((picture) => picture.outerHTML.slice(0, 200))"""
