@@ -3,11 +3,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The releases that this course was tested with. `make CONSTRAINTS= book` takes the newest.
+# The releases that this course was tested with. In a new .venv, `make CONSTRAINTS= book`
+# takes the newest instead.
 CONSTRAINTS ?= constraints.txt
 PIP_OPTIONS = $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 PORT ?= 8000
-MODELS := $(patsubst train-%,%,$(filter train-%,$(MAKECMDGOALS)))
 
 # Threads that wait idle instead of spinning: on two cores this is several times faster.
 export OMP_WAIT_POLICY = PASSIVE
@@ -17,13 +17,12 @@ export PYDEVD_DISABLE_FILE_VALIDATION = 1
 .PHONY: help book serve test browser demos notebooks check-notebooks clean
 
 help:  ## list what make can do
-	@grep -E '^[a-z%<>-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | \
-	  while IFS="$$(printf '\t')" read -r name text; do printf '  make %-16s %s\n' "$$name" "$$text"; done
+	@awk -F ':.*## *' '/^[a-z%-]+:.*##/ {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 # A stamp for each set of extras, made again when the requirements change.
 $(VENV)/.installed-%: $(VENV)/pyvenv.cfg pyproject.toml $(CONSTRAINTS)
@@ -42,7 +41,7 @@ test: $(VENV)/.installed-test  ## run all tests (browser tests want the built bo
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m pytest
 
-browser:  ## install Debian's Chromium for the browser tests
+browser:  ## install Debian's Chromium for the browser tests (as root, on Debian)
 	apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium
 
 demos: $(VENV)/.installed-demos  ## start the demonstration app in the browser

@@ -16,6 +16,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+LARGEST_SEED = 2**63 - 1
+
 out = Console()
 err = Console(stderr=True)
 
@@ -47,7 +49,7 @@ def explain(error: Exception) -> int:
         if error.folder:
             say(err, "Run the same command again to go on from there.")
         return 130
-    if isinstance(error, Problem | DataError | WeightsError):
+    if isinstance(error, Problem | DataError | WeightsError | OSError):
         say(err, f"error: {error}", style="red")
         return 2
     raise error
@@ -81,10 +83,16 @@ def sample(
     number: Annotated[
         int, typer.Option("--number", "-n", min=1, max=100_000, help="How many images.")
     ] = 64,
-    seed: Annotated[int, typer.Option("--seed", help="Same seed, same images.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Same seed, same images.")
+    ] = 0,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="The folder of a run of your own, instead of a shipped model."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Draw images from a shipped model.
+    """Draw images from a model: a shipped one, or with --from one that you trained.
 
     A .npz file holds the array 'images', uint8 of shape (N, 28, 28); a .png file is a
     contact sheet, about square.
@@ -101,9 +109,11 @@ def sample(
         raise Problem(f"the output must end in .npz or .png, but {output.name!r} does not")
     if not output.parent.is_dir():
         raise Problem(f"the folder {output.parent} does not exist")
+    if output.is_dir():
+        raise Problem(f"{output} is a folder")
     if output.exists() and not force:
         raise Problem(f"{output} exists already; --force overwrites it")
-    model = weights.load(name)
+    model = weights.load(name, source)
     if not hasattr(model, "sample"):
         raise Problem(f"{name!r} is not a generative model: it has nothing to sample from")
     generator = torch.Generator().manual_seed(seed)
@@ -111,7 +121,8 @@ def sample(
     with torch.inference_mode(), err.status(f"sampling {number:,} images from {name}"):
         images = torch.cat([model.sample(count, generator=generator) for count in counts])
     if ending == ".npz":
-        np.savez_compressed(output, images=show.to_uint8(images)[..., 0])
+        with output.open("wb") as file:  # under just this name, whatever its case
+            np.savez_compressed(file, images=show.to_uint8(images)[..., 0])
     else:
         show.contact_sheet(images, columns=math.ceil(math.sqrt(number))).save(output)
     say(out, f"{number:,} images from {name} (seed {seed}) are in {output}")
@@ -129,12 +140,15 @@ def train(
     ] = False,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images a step.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=LARGEST_SEED, help="Seed of everything random.")
+    ] = None,
     save_seconds: Annotated[
         float | None, typer.Option(min=0, help="Seconds between two checkpoints.")
     ] = None,
     publish: Annotated[
-        bool, typer.Option("--publish", help="Put weights and card into the package itself.")
+        bool,
+        typer.Option("--publish", help="Put weights and card into the package (needs --full)."),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
@@ -144,23 +158,31 @@ def train(
     Ctrl-C; the same command resumes it. On several processes or machines:
     'accelerate launch --module course_lib.cli train NAME'.
     """
-    from . import weights
-    from .training import RECIPES, recipes
+    import os
 
+    from . import weights
+    from .training import RECIPES, SettingsError, recipes
+
+    if publish and not full:
+        raise Problem("--publish replaces a shipped model, so it needs --full")
+    if publish and not os.access(weights.folder(), os.W_OK):
+        raise Problem(f"{weights.folder()} is not writable; train without --publish")
     if name not in RECIPES:
         raise Problem(f"there is no recipe {name!r}; known: {', '.join(RECIPES)}")
-    given = {"steps": steps, "batch_size": batch_size, "seed": seed, "save_seconds": save_seconds}
     folder = output or Path("runs") / name
     try:
         card = recipes.train(
             name,
             folder,
             full=full,
+            steps=steps,
+            batch_size=batch_size,
+            seed=seed,
+            save_seconds=save_seconds,
             quiet=quiet,
             where=weights.folder() if publish else None,
-            **{key: value for key, value in given.items() if value is not None},
         )
-    except ValueError as error:
+    except SettingsError as error:
         raise Problem(str(error)) from error
     if card:
         metrics = ", ".join(f"{key} {value:.4g}" for key, value in card["metrics"].items())

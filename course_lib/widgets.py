@@ -99,8 +99,9 @@ class Explorer:
         sheet = contact_sheet(torch.stack(frames), columns=columns, gap=0)
         height, width = to_uint8(frames[0][None]).shape[1:3]
         controls = "".join(
-            f"<label>{html.escape(axis.label)} <output>{html.escape(axis.text(axis.first))}"
-            f'</output><input type="range" min="0" max="{len(axis.values) - 1}" '
+            f'<label>{html.escape(axis.label)} <span class="cl-value" aria-hidden="true">'
+            f"{html.escape(axis.text(axis.first))}</span>"
+            f'<input type="range" min="0" max="{len(axis.values) - 1}" '
             f'value="{axis.first}" data-labels="{self._labels(axis)}"></label>'
             for axis in self.axes.values()
         )

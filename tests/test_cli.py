@@ -136,15 +136,48 @@ def test_unknown_models_are_refused_and_the_known_ones_listed(run, run_here, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_outputs_that_cannot_be_written_are_refused_before_any_work(run_here, monkeypatch):
+def test_outputs_that_cannot_be_written_are_refused_before_any_work(
+    run_here, monkeypatch, tmp_path
+):
     monkeypatch.setattr(weights, "load", None)
+    (tmp_path / "folder.png").mkdir()
     for output, message in (
         ("x.gif", "must end in .npz or .png, but 'x.gif' does not"),
         ("x", "must end in .npz or .png, but 'x' does not"),
         ("nowhere/x.png", "the folder nowhere does not exist"),
         ("[draft]/x.png", "the folder [draft] does not exist"),
+        ("folder.png", "folder.png is a folder"),
     ):
         assert_refused(run_here("sample", "vae-2d", "-o", output), message)
+
+
+def test_the_name_of_the_output_is_kept(run_here, tmp_path):
+    assert run_here("sample", "vae-2d", "-n", 1, "-o", "x.NPZ")[0] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["x.NPZ"]
+    assert_refused(run_here("sample", "vae-2d", "-o", "x.NPZ"), "exists already")
+
+
+def test_a_run_of_ones_own_can_be_sampled(run_here, tmp_path):
+    model = weights.load("vae-2d")
+    weights.publish(model, "mine", {}, tmp_path / "run")
+    assert run_here("sample", "mine", "--from", "run", "-n", 3, "-o", "mine.npz")[0] == 0
+    assert run_here("sample", "vae-2d", "-n", 3, "-o", "theirs.npz")[0] == 0
+    assert (tmp_path / "mine.npz").read_bytes() == (tmp_path / "theirs.npz").read_bytes()
+
+
+def test_shipped_models_are_not_replaced_by_half_measures(run_here, monkeypatch):
+    assert_refused(run_here("train", "vae", "--publish"), "--publish", "needs --full")
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert_refused(run_here("train", "vae", "--publish", "--full"), "is not writable")
+
+
+def test_files_in_the_way_are_explained(run_here, tmp_path):
+    (tmp_path / "run").write_text("a file")
+    command = ("train", "autoencoder", "--steps", 1, "--batch-size", 2, "--quiet", "-o", "run")
+    code, _, err = run_here(*command)
+    assert code == 2
+    assert err.startswith("error: ")
+    assert "run" in err
 
 
 def test_an_autoencoder_has_nothing_to_sample_from(run_here, tmp_path):
@@ -162,6 +195,8 @@ def test_an_autoencoder_has_nothing_to_sample_from(run_here, tmp_path):
         ("sample", "vae-2d", "-o", "x.npz", "-n", "0"),
         ("train", "vae-2d", "--steps", "0"),
         ("train", "vae-2d", "--save-seconds", "-1"),
+        ("sample", "vae-2d", "-o", "x.npz", "--seed", "99999999999999999999"),
+        ("train", "vae-2d", "--seed", "-1"),
         ("paint",),
     ],
     ids=" ".join,

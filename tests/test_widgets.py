@@ -112,7 +112,7 @@ def test_published_sliders_name_their_values_and_start_where_they_should():
     assert "shift & <scale>" in "".join(page.words)
     assert "<scale>" not in markup
     assert page.all("img")[0]["alt"] == 'A "grey" square.'
-    outputs = re.findall(r"<output>(.*?)</output>", markup)
+    outputs = re.findall(r'aria-hidden="true">(.*?)</span>', markup)
     assert [html.unescape(text) for text in outputs] == ["0.50", "a<b"]
 
 

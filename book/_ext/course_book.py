@@ -1,7 +1,11 @@
 """The book's own Sphinx extension: small things that Jupyter Book does not do by itself."""
 
 import hashlib
+import importlib
+import re
 import shutil
+import sys
+from importlib.metadata import requires, version
 from pathlib import Path
 
 from sphinx.application import Sphinx
@@ -32,11 +36,24 @@ def package_digest() -> str:
         if path.is_file() and "__pycache__" not in path.parts:
             digest.update(str(path.relative_to(ROOT)).encode())
             digest.update(path.read_bytes())
+    digest.update("\n".join([sys.version, *releases()]).encode())
     return digest.hexdigest()[:16]
+
+
+def releases() -> list[str]:
+    """Return what the package and its notebooks need, each with its installed release."""
+    names = [
+        re.match(r"[\w-]+", requirement)[0]
+        for requirement in requires("course_lib")
+        if "extra ==" not in requirement or 'extra == "notebook"' in requirement
+    ]
+    return sorted(f"{name} {version(name)}" for name in names)
 
 
 def key_cache_on_package(app: Sphinx, config: Config) -> None:
     """Keep executed chapters in a folder of their own for each state of the package.
+
+    That state includes the releases of what it needs.
 
     Jupyter Book's cache looks at a chapter's code alone, so that a change in course_lib
     would leave stale outputs in the book. Folders of former states are removed.
@@ -81,8 +98,6 @@ def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
     """Copy the parts of MathJax that pages use out of its Python package."""
     if error is not None or app.builder.format != "html":
         return
-    import importlib
-
     package = Path(importlib.import_module("sphinx-mathjax-offline").__file__).parent
     origin, target = package / "static" / "mathjax", Path(app.outdir) / "_static" / "mathjax"
     target.mkdir(parents=True, exist_ok=True)

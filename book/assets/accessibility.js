@@ -21,3 +21,4 @@ addEventListener("load", () => {
   reach();
   window.MathJax?.startup?.promise?.then(reach);
 });
+addEventListener("resize", reach);

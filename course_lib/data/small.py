@@ -109,7 +109,7 @@ def _full(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         dataset = kind(str(folder), train=split == "train", download=True)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, AssertionError, KeyError) as error:
         raise DataError(
             f"the full {name} is not whole in {folder} and could not be fetched ({error}). "
             f"Connect to the internet and try again, or put the set's four IDX files, "

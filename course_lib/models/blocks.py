@@ -52,8 +52,8 @@ def standard_normal(
 ) -> torch.Tensor:
     """Draw from N(0, I) with the given shape, on the device and in the type of ``like``.
 
-    The numbers are drawn where the generator lives (the CPU by default) and then moved,
-    so that a seed gives the same numbers on every device.
+    They are drawn where the generator lives and then moved, so that a generator on the CPU
+    gives the same numbers on every device; without one, on the device of ``like``.
     """
     device = generator.device if generator is not None else like.device
     return torch.randn(shape, generator=generator, device=device, dtype=like.dtype).to(like.device)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..files import replace_atomically
+from .errors import SettingsError
 
 STATE, LOG = "checkpoint.pt", "log.jsonl"
 
@@ -21,12 +22,13 @@ def save(folder: Path, state: dict[str, Any]) -> None:
 def load(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
     """Return the saved state of a run with the same settings, or ``None`` for a new one.
 
-    Raises ``ValueError`` where the folder holds a run with other settings, naming them:
+    Raises ``SettingsError`` where the folder holds a run with other settings, naming them:
     going on with it would give a model that no single command produces.
     """
     if not (folder / STATE).exists():
         return None
-    state = torch.load(folder / STATE, weights_only=True)
+    # Wherever it was saved; accelerate and load_state_dict move it to where it is needed.
+    state = torch.load(folder / STATE, weights_only=True, map_location="cpu")
     saved = json.loads(state["settings"])
     differing = [
         f"{key} was {saved.get(key)!r}, now {settings.get(key)!r}"
@@ -34,7 +36,7 @@ def load(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
         if saved.get(key) != settings.get(key)
     ]
     if differing:
-        raise ValueError(
+        raise SettingsError(
             f"{folder} holds a run with other settings ({'; '.join(differing)}). "
             "Give the same settings to resume it, or another folder."
         )

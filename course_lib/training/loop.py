@@ -8,6 +8,7 @@ several processes or machines.
 
 import json
 import math
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from . import checkpoint
+from .errors import SettingsError
 from .interruption import Interrupted, catch_signals
 from .order import batch_indices, step_generator
 from .progress import Report, progress_bar
@@ -41,7 +43,7 @@ class TrainConfig:
     """How long and how to train.
 
     ``batch_size`` counts all processes together. ``schedule`` is 'constant' or 'cosine'
-    (to zero at the last step), after ``warmup`` steps of linear growth. ``clip`` bounds
+    (towards zero after the last step), after ``warmup`` steps of linear growth. ``clip`` bounds
     the gradient's norm (0: not at all). ``ema`` is the decay of the averaged weights (0:
     none are kept), smaller at the start so that the untrained weights are soon forgotten.
     A state is saved every ``save_seconds``, a line is logged every ``log_every`` steps.
@@ -60,12 +62,12 @@ class TrainConfig:
 
     def __post_init__(self):
         if self.schedule not in ("constant", "cosine"):
-            raise ValueError(f"unknown schedule {self.schedule!r}; known: constant, cosine")
+            raise SettingsError(f"unknown schedule {self.schedule!r}; known: constant, cosine")
         for name in ("steps", "batch_size", "log_every"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+                raise SettingsError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not 0 <= self.ema < 1:
-            raise ValueError(f"ema must be in [0, 1), not {self.ema}")
+            raise SettingsError(f"ema must be in [0, 1), not {self.ema}")
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -99,6 +101,8 @@ def fit(
 ) -> nn.Module:
     """Train ``model`` in place and return what should be used: it, or its average.
 
+    It trains on accelerate's device, and is returned on the one that it came from.
+
     With a ``folder`` the state is saved there, and a run found there is resumed, exactly:
     an interrupted run ends with the same bits as an uninterrupted one on the same CPU.
     ``identity`` names what else belongs to the run (the model's config, say); resuming
@@ -108,6 +112,7 @@ def fit(
     :class:`~course_lib.training.interruption.Interrupted`.
     """
     accelerator = Accelerator()
+    home = next(model.parameters()).device
     rank, world = accelerator.process_index, accelerator.num_processes
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     average = _average(model, config)
@@ -137,6 +142,8 @@ def fit(
                     "average": average.state_dict() if average else {},
                     "step": step,
                     "seconds": seconds_before + time.monotonic() - started,
+                    "machine": machine(accelerator.device),
+                    "saved": time.strftime("%Y-%m-%d"),
                     "settings": json.dumps(settings),
                 },
             )
@@ -177,14 +184,24 @@ def fit(
                 accelerator.set_trigger()
             if accelerator.check_trigger():  # all processes stop at the same step
                 save()
+                model.to(home)
                 raise Interrupted(step, config.steps, folder)
             if time.monotonic() - last_saved > config.save_seconds:
                 save()
                 last_saved = time.monotonic()
-    save()
+    if not state or step > state["step"]:
+        save()
     accelerator.wait_for_everyone()
-    result = average.module if average else model
-    return result.eval()
+    model.to(home)
+    return (average.module if average else model).to(home).eval()
+
+
+def machine(device: torch.device) -> str:
+    """Return in words what a device is."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    kind = "CPU" if device.type == "cpu" else device.type
+    return f"{kind} ({platform.machine()}), {torch.get_num_threads()} threads"
 
 
 def _average(model: nn.Module, config: TrainConfig) -> AveragedModel | None:

@@ -6,6 +6,8 @@ of any random generator to continue as if it had never stopped.
 
 import torch
 
+from .errors import SettingsError
+
 
 def batch_indices(
     step: int, *, size: int, batch_size: int, seed: int, rank: int = 0, world: int = 1
@@ -14,13 +16,13 @@ def batch_indices(
 
     Every epoch is a fresh permutation of ``size`` examples, cut into whole batches of
     ``batch_size`` (the few left over sit the epoch out); each batch is shared among the
-    ``world`` processes. Raises ``ValueError`` where no whole batch, or no equal share,
+    ``world`` processes. Raises ``SettingsError`` where no whole batch, or no equal share,
     is possible.
     """
     if batch_size > size:
-        raise ValueError(f"batch_size {batch_size} is larger than the {size} examples")
+        raise SettingsError(f"batch_size {batch_size} is larger than the {size} examples")
     if batch_size % world:
-        raise ValueError(f"batch_size {batch_size} cannot be shared by {world} processes")
+        raise SettingsError(f"batch_size {batch_size} cannot be shared by {world} processes")
     steps_per_epoch = size // batch_size
     epoch, position = divmod(step, steps_per_epoch)
     order = torch.randperm(size, generator=seeded(seed, epoch, 0))

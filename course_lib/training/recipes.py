@@ -1,18 +1,19 @@
 """How each shipped model is trained and measured: ``make train-NAME`` runs these."""
 
-import platform
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from torch import nn
 
 from .. import data, weights
 from ..models import VAE, Autoencoder, AutoencoderConfig, VAEConfig
+from ..models.autoencoder import principal_components
 from .checkpoint import STATE
+from .interruption import Interrupted
 from .loop import TrainConfig, fit
 
 EVALUATION_SEED = 0
@@ -36,8 +37,6 @@ class Recipe:
 @torch.inference_mode()
 def evaluate_autoencoder(model: Autoencoder, images: torch.Tensor) -> dict[str, float]:
     """Return the test error per pixel, and that of as many principal components."""
-    from ..models.autoencoder import principal_components
-
     errors = [(model.reconstruct(b) - b).square().flatten(1).mean(1) for b in images.split(500)]
     train = data.load(split="train").images
     mean, directions = principal_components(train, model.config.latent_dim)
@@ -76,9 +75,9 @@ def evaluate_vae(
 
 
 VAE_PROTOCOL = (
-    "all 10,000 test images, one latent sample each, nats per image, mean; 'iwae' and "
+    "one latent sample for each image, nats per image, mean; 'iwae' and "
     "'bits_per_dimension_iwae' are the importance-weighted bound with 64 samples on the "
-    "first 1,000 test images; bits per dimension are bits per pixel of the 8-bit images"
+    "first 1,000 of the images; bits per dimension are bits per pixel of the 8-bit images"
 )
 
 RECIPES = {
@@ -88,7 +87,7 @@ RECIPES = {
         config=TrainConfig(steps=9_000, learning_rate=2e-3),
         evaluate=evaluate_autoencoder,
         protocol=(
-            "all 10,000 test images, squared error per pixel, mean; 'mse_of_pca' is that of "
+            "squared error per pixel, mean; 'mse_of_pca' is that of "
             "as many principal components of the 12,000 training images in the package"
         ),
     ),
@@ -121,67 +120,63 @@ def train(
     folder: Path,
     *,
     full: bool,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    seed: int | None = None,
+    save_seconds: float | None = None,
     quiet: bool = False,
     where: Path | None = None,
-    **overrides: Any,
 ) -> dict[str, Any] | None:
     """Train a recipe in ``folder`` (resuming a run found there) and write weights and card.
 
-    ``overrides`` replace fields of the recipe's training config. Weights and card go to
-    ``where``, by default into ``folder``. Returns the card on the main process, ``None`` on
-    the others.
+    ``steps`` to ``save_seconds`` replace the recipe's settings where they are given. Weights
+    and card go to ``where``, by default into ``folder``. Returns the card on the main
+    process, ``None`` on the others. Raises
+    :class:`~course_lib.training.interruption.Interrupted` on Ctrl-C, also while measuring.
     """
     recipe = RECIPES[name]
-    config = replace(recipe.config, **overrides)
-    train_set, test_set = data.load(split="train", full=full), data.load(split="test", full=full)
+    given = {"steps": steps, "batch_size": batch_size, "seed": seed}
+    given = {key: value for key, value in given.items() if value is not None}
+    config = replace(recipe.config, **given)
+    if save_seconds is not None:
+        config = replace(config, save_seconds=save_seconds)
+    with PartialState().local_main_process_first():  # which downloads for the others
+        train_set = data.load(split="train", full=full)
+        test_set = data.load(split="test", full=full)
     torch.manual_seed(config.seed)
     model = recipe.build()
     identity = {
         "recipe": name,
-        "model": checkpointable(model.config),
+        "model": {"kind": type(model.config).__name__, **asdict(model.config)},
         "data": train_set.source,
     }
     trained = fit(model, train_set.images, config, folder=folder, identity=identity, quiet=quiet)
-    if not _is_main_process():
+    if not PartialState().is_main_process:
         return None
     trained = weights.rounded(trained.cpu())
-    state = torch.load(folder / STATE, weights_only=True)
+    state = torch.load(folder / STATE, weights_only=True, map_location="cpu")
+    try:
+        metrics = recipe.evaluate(trained, test_set.images)
+    except KeyboardInterrupt:
+        raise Interrupted(config.steps, config.steps, folder) from None
     about = {
         "summary": recipe.summary,
-        "command": command(name, full, overrides),
+        "command": command(name, full, given),
         "data": train_set.source,
         "data_licence": "MIT (Fashion-MNIST, Zalando SE)",
         "training": asdict(config),
         "wall_seconds": round(state["seconds"]),
-        "machine": machine(),
-        "finished": time.strftime("%Y-%m-%d"),
+        "machine": state["machine"],
+        "finished": state["saved"],
         "evaluated_on": test_set.source,
         "protocol": recipe.protocol,
-        "metrics": recipe.evaluate(trained, test_set.images),
+        "metrics": metrics,
     }
     weights.publish(trained, name, about, where or folder)
     return weights.card(name, where or folder)
 
 
-def command(name: str, full: bool, overrides: dict[str, Any]) -> str:
+def command(name: str, full: bool, given: dict[str, int]) -> str:
     """Return the command line that repeats a training run."""
-    options = "".join(f" --{key.replace('_', '-')} {value}" for key, value in overrides.items())
+    options = "".join(f" --{key.replace('_', '-')} {value}" for key, value in given.items())
     return f"course-lib train {name}{' --full' if full else ''}{options}"
-
-
-def machine() -> str:
-    """Return in words what the training ran on."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"CPU ({platform.machine()}), {torch.get_num_threads()} threads"
-
-
-def checkpointable(config: Any) -> dict[str, Any]:
-    """Return a model's config as a dictionary, for the checkpoint's settings."""
-    return {"kind": type(config).__name__, **asdict(config)}
-
-
-def _is_main_process() -> bool:
-    from accelerate import PartialState
-
-    return PartialState().is_main_process

@@ -60,7 +60,12 @@ def load(name: str, where: Path | None = None) -> nn.Module:
             f"the weights of {name!r} in {path} are damaged: their SHA-256 is "
             f"{digest[:12]}…, but the card says {about['sha256'][:12]}…; reinstall"
         )
-    model = build(about["model"], about["config"])
+    try:
+        model = build(about["model"], about["config"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"the card of {name!r} describes a model that this version does not know: {error}"
+        ) from error
     try:
         model.load_state_dict(safetensors.torch.load(content))  # which copies into float32
     except RuntimeError as error:

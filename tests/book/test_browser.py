@@ -90,8 +90,9 @@ def test_sliders_move_the_picture(page: Page, site: str, name: str):
                 pixels = canvas.evaluate("canvas => canvas.toDataURL()")
                 seen.add(hashlib.sha256(pixels.encode()).hexdigest())
             assert len(seen) >= 2, "the slider moves, but the picture does not"
-            shown = slider.locator("xpath=preceding-sibling::output").inner_text()
+            shown = slider.locator("xpath=preceding-sibling::span").inner_text()
             assert slider.get_attribute("aria-valuetext") == shown
+            assert slider.evaluate("input => input.labels.length") == 1
 
 
 def test_without_scripts_the_frames_are_shown(browser, site: str):

@@ -69,7 +69,9 @@ def test_pages_publishes_what_make_book_builds():
 
 def test_weekly_takes_the_newest_and_reports_failures():
     workflow = load(ROOT / ".github" / "workflows" / "weekly.yml")
-    assert "make CONSTRAINTS= book test" in [s.get("run") for s in steps(workflow)]
+    assert "COURSE_REQUIRE_BROWSER=1 make CONSTRAINTS= book test" in [
+        s.get("run") for s in steps(workflow)
+    ]
     assert len(workflow["on"]["schedule"]) == 1
     report = workflow["jobs"]["report"]
     assert report["if"] == "failure()"

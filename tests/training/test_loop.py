@@ -69,6 +69,17 @@ def reference(settings: TrainConfig) -> tuple[np.ndarray, np.ndarray, list[float
     return w, average, losses, clipped
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_the_model_comes_back_to_the_device_it_came_from(monkeypatch, ema):
+    """Chapters go on with CPU images, wherever accelerate has trained."""
+    moves = []
+    monkeypatch.setattr(
+        Centre, "to", lambda self, *to, **how: (moves.append(to), nn.Module.to(self, *to, **how))[1]
+    )
+    fit(Centre(), points(), config(ema=ema), quiet=True)
+    assert moves[-1] == (torch.device("cpu"),)
+
+
 @pytest.mark.parametrize("clip", [0.0, 0.5, 3.0])
 @pytest.mark.parametrize(("schedule", "warmup"), [("constant", 0), ("cosine", 0), ("cosine", 5)])
 def test_training_against_adam_in_numpy(clip, schedule, warmup):

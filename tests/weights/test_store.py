@@ -243,3 +243,14 @@ def test_a_shipped_file_copied_and_damaged_is_refused(tmp_path):
         file.write(b"x")
     with pytest.raises(weights.WeightsError, match=f"{names[0]!r}"):
         weights.load(names[0], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"model": "Diffusion"}, {"config": {"width": 3}}, {"config": {"beta": -1.0}}]
+)
+def test_a_card_of_another_version_is_explained(tmp_path, change):
+    weights.publish(weights.load("vae-2d"), "later", {}, tmp_path)
+    card = json.loads((tmp_path / "later.json").read_text())
+    (tmp_path / "later.json").write_text(json.dumps(card | change))
+    with pytest.raises(weights.WeightsError, match="'later' describes a model that this version"):
+        weights.load("later", tmp_path)
