@@ -4,8 +4,10 @@ The subpackages are imported where they are needed, so that ``import course_lib`
 nothing: ``from course_lib.models import VAE``, ``from course_lib import data, weights``.
 """
 
-from importlib.metadata import metadata
+import re
+from importlib.metadata import metadata, requires
 
+BRANCH = "main"  # of the repository, where the published notebooks and pages come from
 __version__ = metadata("course_lib")["Version"]
 
 
@@ -13,3 +15,13 @@ def repository() -> str:
     """Return the project's address, as stated in ``pyproject.toml``."""
     urls = dict(entry.split(", ", 1) for entry in metadata("course_lib").get_all("Project-URL"))
     return urls["Repository"]
+
+
+def notebook_requirements() -> list[str]:
+    """Return the names of the packages that the package and its notebooks need."""
+    parts = (requirement.partition(";") for requirement in requires("course_lib"))
+    return sorted(
+        re.match(r"[\w-]+", name)[0]
+        for name, _, condition in parts
+        if not condition or 'extra == "notebook"' in condition
+    )

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -68,9 +68,13 @@ def models() -> None:
     table = Table("name", "model", "parameters", "metrics on the test set", title="shipped models")
     for name in weights.names():
         card = weights.card(name)
-        metrics = ", ".join(f"{key} {value:.4g}" for key, value in card["metrics"].items())
-        table.add_row(name, card["summary"], f"{card['parameters']:,}", metrics)
+        table.add_row(name, card["summary"], f"{card['parameters']:,}", measured(card))
     out.print(table)
+
+
+def measured(card: dict[str, Any]) -> str:
+    """Return a card's metrics on one line."""
+    return ", ".join(f"{key} {value:.4g}" for key, value in card["metrics"].items())
 
 
 @app.command()
@@ -185,9 +189,8 @@ def train(
     except SettingsError as error:
         raise Problem(str(error)) from error
     if card:
-        metrics = ", ".join(f"{key} {value:.4g}" for key, value in card["metrics"].items())
         where = "the package" if publish else folder
-        say(out, f"{name}: {metrics}; weights and card are in {where}")
+        say(out, f"{name}: {measured(card)}; weights and card are in {where}")
 
 
 if __name__ == "__main__":

@@ -28,13 +28,13 @@ WIDE = 620  # pixels; wider figures scroll on a phone, so that their labels stay
 class Picture:
     """HTML for pages and notebooks, PNG for what shows no HTML, and words for neither."""
 
-    def __init__(self, markup: str, png: Callable[[], bytes], alt: str):
+    def __init__(self, markup: str, png: bytes, alt: str):
         self.markup, self.png, self.alt = markup, png, alt
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, Any]:
         return {
             "text/html": self.markup,
-            "image/png": base64.b64encode(self.png()).decode(),
+            "image/png": base64.b64encode(self.png).decode(),
             "text/plain": self.alt,
         }
 
@@ -91,7 +91,7 @@ def figure(*subplots: int, alt: str, width: float = 7.0, height: float = 3.2, **
     import matplotlib.pyplot as plt
     from IPython.display import display
 
-    _need_alt(alt)
+    need_alt(alt)
     with style():
         drawn, axes = plt.subplots(*subplots, figsize=(width, height), **options)
         try:
@@ -122,7 +122,7 @@ def _as_picture(drawn, alt: str) -> Picture:
     )
     png = io.BytesIO()
     drawn.savefig(png, format="png", dpi=110, facecolor="white")
-    return Picture(f'<div class="cl-picture">{svg}</div>', png.getvalue, alt)
+    return Picture(f'<div class="cl-picture">{svg}</div>', png.getvalue(), alt)
 
 
 def images(
@@ -137,7 +137,7 @@ def images(
 
     A sequence of batches becomes a sheet with one row for each, named by ``rows``.
     """
-    _need_alt(alt)
+    need_alt(alt)
     if not isinstance(batch, torch.Tensor):
         columns = len(batch[0])
         batch = torch.cat(list(batch))
@@ -154,7 +154,7 @@ def images(
             f'column-gap:.75em"><div style="display:grid;grid-auto-rows:1fr;'
             f'align-items:center;text-align:right">{names}</div><div>{picture}</div></div>'
         )
-    return Picture(f'<div class="cl-picture">{picture}</div>', lambda: data, alt)
+    return Picture(f'<div class="cl-picture">{picture}</div>', data, alt)
 
 
 def contact_sheet(batch: torch.Tensor, *, columns: int = 10, gap: int = 2) -> Image.Image:
@@ -257,7 +257,8 @@ def card(name: str) -> Markdown:
     return table(rows, (f"`{name}`", "card"))
 
 
-def _need_alt(alt: str) -> None:
+def need_alt(alt: str) -> None:
+    """Raise ``ValueError`` where a picture has no alternative text."""
     if not alt.strip():
         raise ValueError("alt must say in words what the picture shows")
 
@@ -269,7 +270,7 @@ class LiveLoss:
         """``names`` are the logged values to draw side by side (by default the loss)."""
         from IPython.display import display
 
-        _need_alt(alt)
+        need_alt(alt)
         self.alt, self.names, self.lines = alt, names or ("loss",), []
         self.handle = display(Markdown("training …"), display_id=True)
 

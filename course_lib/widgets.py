@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .show import contact_sheet, data_uri, png_bytes, to_uint8
+from .show import contact_sheet, data_uri, need_alt, png_bytes
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Explorer:
         frames = [self.picture(indices) for indices in itertools.product(*map(range, counts))]
         columns = counts[-1] if len(counts) > 1 else math.ceil(math.sqrt(len(frames)))
         sheet = contact_sheet(torch.stack(frames), columns=columns, gap=0)
-        height, width = to_uint8(frames[0][None]).shape[1:3]
+        height, width = frames[0].shape[1:]
         controls = "".join(
             f'<label>{html.escape(axis.label)} <span class="cl-value" aria-hidden="true">'
             f"{html.escape(axis.text(axis.first))}</span>"
@@ -120,9 +120,7 @@ class Explorer:
         return html.escape(json.dumps(texts), quote=True)
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
-        widget = self.widget()
-        bundle = widget._repr_mimebundle_()
-        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        data = self.widget()._repr_mimebundle_()
         first = self.picture([axis.first for axis in self.axes.values()])
         png = base64.b64encode(png_bytes(contact_sheet(first[None], columns=1))).decode()
         return {**data, "text/html": self.markup(), "image/png": png, "text/plain": self.alt}, {}
@@ -138,8 +136,7 @@ def explore(
     combination of values, so keep their product to a few hundred small images: more than
     1,000 raise ``ValueError``.
     """
-    if not alt.strip():
-        raise ValueError("alt must say in words what the picture shows")
+    need_alt(alt)
     if not axes:
         raise ValueError("explore needs at least one Axis")
     frames = math.prod(len(axis.values) for axis in axes.values())

@@ -71,7 +71,7 @@ def test_same_figure_same_markup(displayed):
     draw()
     first, second = displayed
     assert first.markup == second.markup
-    assert first.png() == second.png()
+    assert first.png == second.png
     assert "<metadata" not in first.markup
     assert "dc:date" not in first.markup
 
@@ -181,7 +181,7 @@ def test_images_are_embedded_with_their_words():
     (image,) = ElementTree.fromstring(picture.markup.replace('pixelated">', 'pixelated"/>'))
     assert image.get("alt") == 'Five "random" <images>.'
     assert f"max-width:{4 * expected.shape[1]}px" in image.get("style")
-    decoded = Image.open(io.BytesIO(picture.png()))
+    decoded = Image.open(io.BytesIO(picture.png))
     assert np.array_equal(np.array(decoded), expected)
 
 

@@ -17,6 +17,8 @@ from nbformat import NotebookNode
 from pybtex.database import BibliographyData, Entry, Person, parse_file
 from pybtex.richtext import Text
 
+from course_lib import BRANCH
+
 FRONT_MATTER = re.compile(r"---\n(.*?)^---\n", re.S | re.M)
 TITLE = re.compile(r"^# +(.+?) *$", re.M)
 
@@ -120,7 +122,7 @@ class Book:
 
     def blob(self, path: str, kind: str = "blob") -> str:
         """Return the address of a file below `book/`; `kind` 'raw' is for images."""
-        return f"{self.repository}/{kind}/main/book/{quote(path)}"
+        return f"{self.repository}/{kind}/{BRANCH}/book/{quote(path)}"
 
     @cached_property
     def bibliography(self) -> BibliographyData:

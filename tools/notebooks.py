@@ -13,9 +13,7 @@ The same chapters give the same bytes, so that `--check` can compare them.
 import argparse
 import hashlib
 import json
-import re
 import sys
-from importlib.metadata import requires
 from pathlib import Path
 
 import nbformat
@@ -40,7 +38,7 @@ import sys
 if importlib.util.find_spec("course_lib") is None:
     extras = {extras}
     wanted = [name for name in extras if importlib.util.find_spec(name) is None]
-    wanted.append("course_lib @ git+{repository}@main")
+    wanted.append("course_lib @ git+{repository}@{branch}")
     command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", *wanted]
     subprocess.run(command, check=True)
     importlib.invalidate_caches()
@@ -100,14 +98,12 @@ def install_source(book: Book) -> str:
 
     The extras are the package's own requirements, so the list follows `pyproject.toml`.
     """
-    extras = []
-    for requirement in requires("course_lib"):
-        name, _, condition = requirement.partition(";")
-        name = re.match(r"[\w-]+", name)[0]
-        needed = not condition or 'extra == "notebook"' in condition
-        if needed and name not in BROUGHT_BY_HOST:
-            extras.append(name.replace("-", "_"))
-    return INSTALL.format(extras=json.dumps(sorted(extras)), repository=book.repository)
+    needed = [n for n in course_lib.notebook_requirements() if n not in BROUGHT_BY_HOST]
+    return INSTALL.format(
+        extras=json.dumps([name.replace("-", "_") for name in needed]),
+        repository=book.repository,
+        branch=course_lib.BRANCH,
+    )
 
 
 def _cell_metadata(cell: NotebookNode) -> dict:

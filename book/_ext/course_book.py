@@ -2,15 +2,15 @@
 
 import hashlib
 import importlib
-import re
 import shutil
 import sys
-from importlib.metadata import requires, version
+from importlib.metadata import version
 from pathlib import Path
 
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
+import course_lib
 import launch
 
 BOOK = Path(__file__).parents[1]
@@ -36,18 +36,9 @@ def package_digest() -> str:
         if path.is_file() and "__pycache__" not in path.parts:
             digest.update(str(path.relative_to(ROOT)).encode())
             digest.update(path.read_bytes())
-    digest.update("\n".join([sys.version, *releases()]).encode())
+    releases = [f"{name} {version(name)}" for name in course_lib.notebook_requirements()]
+    digest.update("\n".join([sys.version, *releases]).encode())
     return digest.hexdigest()[:16]
-
-
-def releases() -> list[str]:
-    """Return what the package and its notebooks need, each with its installed release."""
-    names = [
-        re.match(r"[\w-]+", requirement)[0]
-        for requirement in requires("course_lib")
-        if "extra ==" not in requirement or 'extra == "notebook"' in requirement
-    ]
-    return sorted(f"{name} {version(name)}" for name in names)
 
 
 def key_cache_on_package(app: Sphinx, config: Config) -> None:

@@ -16,8 +16,8 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 
 import course_lib
+from course_lib import BRANCH
 
-BRANCH = "main"
 LAUNCHERS = {
     "Binder": "https://mybinder.org/v2/gh/{project}/{branch}?urlpath=lab/tree/notebooks/{name}.ipynb",
     "Colab": "https://colab.research.google.com/github/{project}/blob/{branch}/notebooks/{name}.ipynb",

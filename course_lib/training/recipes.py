@@ -64,13 +64,12 @@ def evaluate_vae(
             for batch in images[:subset].split(250)
         ]
     )
-    metrics = {"elbo": float(bound), "kl": float(kl), "iwae": float(weighted.double().mean())}
+    tighter = weighted.double().mean()
+    metrics = {"elbo": float(bound), "kl": float(kl), "iwae": float(tighter)}
     if model.config.likelihood == "discretized-logistic":
         pixels = images[0].numel()
         metrics["bits_per_dimension"] = float(model.bits_per_dimension(bound, pixels))
-        metrics["bits_per_dimension_iwae"] = float(
-            model.bits_per_dimension(weighted.double().mean(), pixels)
-        )
+        metrics["bits_per_dimension_iwae"] = float(model.bits_per_dimension(tighter, pixels))
     return metrics
 
 

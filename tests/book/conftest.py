@@ -32,14 +32,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("page_path", built_pages() or [None])
 
 
-@pytest.fixture
-def built(request: pytest.FixtureRequest) -> Path:
-    """The folder of the built book."""
-    if not (PAGES / "index.html").exists():
-        skip_or_fail("the book is not built: run `make book` first")
-    return PAGES
-
-
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *arguments: object) -> None:
         """Say nothing."""
