@@ -1,11 +1,14 @@
-"""The command line: ``course-lib train``, ``sample`` and ``models``."""
+"""The command line: ``course-lib train``, ``sample``, ``evaluate`` and ``models``."""
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 app = typer.Typer(
@@ -17,6 +20,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 LARGEST_SEED = 2**63 - 1
+
+Name = Annotated[str, typer.Argument(help="A model's name; 'course-lib models' lists them.")]
+Source = Annotated[
+    Path | None,
+    typer.Option("--from", help="The folder of a run of your own, instead of a shipped model."),
+]
+Sampler = Annotated[
+    str | None, typer.Option(help="How to sample a diffusion model: ddpm, ddim or dpm-solver.")
+]
+Steps = Annotated[int | None, typer.Option(min=1, help="Sampling steps of a diffusion model.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 
 out = Console()
 err = Console(stderr=True)
@@ -41,6 +55,7 @@ def explain(error: Exception) -> int:
     here, so that ``--help`` need not wait for PyTorch.
     """
     from .data import DataError
+    from .metrics import MetricsError
     from .training import Interrupted
     from .weights import WeightsError
 
@@ -49,7 +64,7 @@ def explain(error: Exception) -> int:
         if error.folder:
             say(err, "Run the same command again to go on from there.")
         return 130
-    if isinstance(error, Problem | DataError | WeightsError | OSError):
+    if isinstance(error, Problem | DataError | MetricsError | WeightsError | OSError):
         say(err, f"error: {error}", style="red")
         return 2
     raise error
@@ -79,7 +94,7 @@ def measured(card: dict[str, Any]) -> str:
 
 @app.command()
 def sample(
-    name: Annotated[str, typer.Argument(help="A model's name; 'course-lib models' lists them.")],
+    name: Name,
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="A .npz file, or a .png file for a contact sheet."),
@@ -90,11 +105,10 @@ def sample(
     seed: Annotated[
         int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Same seed, same images.")
     ] = 0,
-    source: Annotated[
-        Path | None,
-        typer.Option("--from", help="The folder of a run of your own, instead of a shipped model."),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+    source: Source = None,
+    sampler: Sampler = None,
+    steps: Steps = None,
+    force: Force = False,
 ) -> None:
     """Draw images from a model: a shipped one, or with --from one that you trained.
 
@@ -104,32 +118,129 @@ def sample(
     import math
 
     import numpy as np
-    import torch
 
-    from . import show, weights
+    from . import metrics, show, weights
 
     ending = output.suffix.lower()
     if ending not in (".npz", ".png"):
         raise Problem(f"the output must end in .npz or .png, but {output.name!r} does not")
-    if not output.parent.is_dir():
-        raise Problem(f"the folder {output.parent} does not exist")
-    if output.is_dir():
-        raise Problem(f"{output} is a folder")
-    if output.exists() and not force:
-        raise Problem(f"{output} exists already; --force overwrites it")
+    check_writable(output, force)
     model = weights.load(name, source)
-    if not hasattr(model, "sample"):
-        raise Problem(f"{name!r} is not a generative model: it has nothing to sample from")
-    generator = torch.Generator().manual_seed(seed)
-    counts = [min(500, number - start) for start in range(0, number, 500)]
-    with torch.inference_mode(), err.status(f"sampling {number:,} images from {name}"):
-        images = torch.cat([model.sample(count, generator=generator) for count in counts])
+    with progress(f"sampling {number:,} images from {name}", number) as on_batch:
+        images, _ = metrics.draw(
+            model, number, seed=seed, name=name, sampler=sampler, steps=steps, on_batch=on_batch
+        )
     if ending == ".npz":
         with output.open("wb") as file:  # under just this name, whatever its case
             np.savez_compressed(file, images=show.to_uint8(images)[..., 0])
     else:
         show.contact_sheet(images, columns=math.ceil(math.sqrt(number))).save(output)
     say(out, f"{number:,} images from {name} (seed {seed}) are in {output}")
+
+
+def check_writable(path: Path, force: bool) -> None:
+    """Raise :class:`Problem` where no file can be written, or one would be lost unasked."""
+    if not path.parent.is_dir():
+        raise Problem(f"the folder {path.parent} does not exist")
+    if path.is_dir():
+        raise Problem(f"{path} is a folder")
+    if path.exists() and not force:
+        raise Problem(f"{path} exists already; --force overwrites it")
+
+
+@contextmanager
+def progress(text: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show what is going on; the function yielded takes how much of ``total`` is done."""
+    with err.status(escape(text)) as status:
+        yield lambda done: status.update(escape(f"{text}: {done:,} of {total:,} are drawn"))
+
+
+@app.command()
+def evaluate(
+    name: Name,
+    number: Annotated[
+        int, typer.Option("--number", "-n", min=100, max=12_000, help="How many samples.")
+    ] = 2_000,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Same seed, same numbers.")
+    ] = 0,
+    source: Source = None,
+    sampler: Sampler = None,
+    steps: Steps = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="A file for all numbers and the protocol.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Measure a model's samples beside real images: how near, how true, how complete.
+
+    The Fréchet feature distance (lower is better), precision and recall, and the share of
+    every class. They depend on the number of samples: compare only what has the same.
+    """
+    import json
+
+    from . import metrics
+
+    if json_file:
+        check_writable(json_file, force)
+    with progress(f"measuring {number:,} samples of {name}", number) as on_batch:
+        results = metrics.evaluate_model(
+            name,
+            number,
+            seed,
+            where=source,
+            sampler=sampler,
+            steps=steps,
+            on_batch=on_batch,
+        )
+    out.print(measurements(name, results))
+    say(out, metrics.PROTOCOL)
+    if json_file:
+        about = {
+            "model": name,
+            "from": str(source) if source else None,
+            "seed": seed,
+            "sampler": sampler,
+            "steps": steps,
+            **results,
+            "protocol": metrics.PROTOCOL,
+        }
+        json_file.write_text(
+            json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        say(out, f"the numbers are in {json_file}")
+
+
+def measurements(name: str, results: dict[str, Any]) -> Table:
+    """Return what was measured as a table: the samples beside as many real images."""
+    table = Table(
+        "measured",
+        escape(name),
+        "real images",
+        title=escape(
+            f"{results['samples']:,} samples of {name} and as many real images, "
+            f"each against {results['reference']:,} test images"
+        ),
+    )
+    table.add_row(
+        "Fréchet feature distance (lower is better)",
+        f"{results['frechet']:.4g}",
+        f"{results['frechet_floor']:.4g}",
+    )
+    table.add_row("  in units of the real images' own", f"{results['frechet_ratio']:.4g}", "1")
+    for label, key in (
+        ("precision", "precision"),
+        ("recall", "recall"),
+        ("smallest share of a class", "smallest_share"),
+    ):
+        table.add_row(label, f"{results[key]:.1%}", f"{results[key + '_floor']:.1%}")
+    table.add_section()
+    for label, share in results["shares"].items():
+        table.add_row(f"share of {label}", f"{share:.1%}", "")
+    table.add_section()
+    speed = f"{results['images_per_second']:,.1f}"
+    table.add_row(f"images drawn a second ({results['threads']} threads)", speed, "")
+    return table
 
 
 @app.command()

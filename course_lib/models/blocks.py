@@ -9,6 +9,11 @@ def to_network(images: torch.Tensor) -> torch.Tensor:
     return 2 * images - 1
 
 
+def from_network(outputs: torch.Tensor) -> torch.Tensor:
+    """Map from [-1, 1] back to images in [0, 1]."""
+    return (outputs + 1) / 2
+
+
 class ConvEncoder(nn.Sequential):
     """Images (N, in_channels, 28, 28) to vectors (N, out_features).
 
@@ -45,15 +50,3 @@ class ConvDecoder(nn.Sequential):
             nn.SiLU(),
             nn.ConvTranspose2d(first, out_channels, 4, stride=2, padding=1),
         )
-
-
-def standard_normal(
-    *shape: int, like: torch.Tensor, generator: torch.Generator | None
-) -> torch.Tensor:
-    """Draw from N(0, I) with the given shape, on the device and in the type of ``like``.
-
-    They are drawn where the generator lives and then moved, so that a generator on the CPU
-    gives the same numbers on every device; without one, on the device of ``like``.
-    """
-    device = generator.device if generator is not None else like.device
-    return torch.randn(shape, generator=generator, device=device, dtype=like.dtype).to(like.device)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .blocks import ConvDecoder, ConvEncoder, standard_normal, to_network
+from ..noise import standard_normal
+from .blocks import ConvDecoder, ConvEncoder, to_network
 from .likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
 
 LIKELIHOODS = ("bernoulli", "gaussian", "discretized-logistic")

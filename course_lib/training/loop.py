@@ -1,9 +1,11 @@
 """The training loop: one for every model, on a CPU, a GPU or many machines.
 
 A model takes part by one method, ``loss(batch, *, generator) -> (scalar, logs)``, where
-``logs`` is a dictionary of scalars to report. The rest (devices, processes, gradients
-shared among them) is ``accelerate``'s; ``accelerate launch`` starts the same command on
-several processes or machines.
+``logs`` is a dictionary of scalars to report. A game also names its ``players``, the
+submodules that move in turn, and its loss is told whose move it is:
+``loss(batch, *, player, generator)``; ``after_move(player)``, where there is one, is called
+after each. The rest (devices, processes, gradients shared among them) is ``accelerate``'s;
+``accelerate launch`` starts the same command on several processes or machines.
 """
 
 import json
@@ -17,7 +19,7 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import send_to_device
+from accelerate.utils import DistributedDataParallelKwargs, send_to_device
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -25,6 +27,7 @@ from . import checkpoint
 from .errors import SettingsError
 from .interruption import Interrupted, catch_signals
 from .order import batch_indices, step_generator
+from .players import Objective, moves, seats, to_move
 from .progress import Report, progress_bar
 
 __all__ = ["Data", "Interrupted", "TrainConfig", "fit", "learning_rate"]
@@ -46,6 +49,9 @@ class TrainConfig:
     (towards zero after the last step), after ``warmup`` steps of linear growth. ``clip`` bounds
     the gradient's norm (0: not at all). ``ema`` is the decay of the averaged weights (0:
     none are kept), smaller at the start so that the untrained weights are soon forgotten.
+    ``optimizer`` is 'adam', with its two ``betas``, or 'rmsprop'. In a game the first player
+    moves ``critic_steps`` times in a step, each time on a batch of its own, and then the
+    others once each, on the last of these batches.
     A state is saved every ``save_seconds``, a line is logged every ``log_every`` steps.
     """
 
@@ -56,6 +62,9 @@ class TrainConfig:
     warmup: int = 0
     clip: float = 1.0
     ema: float = 0.999
+    optimizer: str = "adam"
+    betas: tuple[float, float] = (0.9, 0.999)
+    critic_steps: int = 1
     seed: int = 0
     save_seconds: float = 120.0
     log_every: int = 50
@@ -63,7 +72,9 @@ class TrainConfig:
     def __post_init__(self):
         if self.schedule not in ("constant", "cosine"):
             raise SettingsError(f"unknown schedule {self.schedule!r}; known: constant, cosine")
-        for name in ("steps", "batch_size", "log_every"):
+        if self.optimizer not in ("adam", "rmsprop"):
+            raise SettingsError(f"unknown optimizer {self.optimizer!r}; known: adam, rmsprop")
+        for name in ("steps", "batch_size", "critic_steps", "log_every"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not 0 <= self.ema < 1:
@@ -76,17 +87,6 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     if config.schedule == "constant":
         return config.learning_rate * warm
     return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / config.steps))
-
-
-class _Objective(nn.Module):
-    """The model's loss as a forward pass, which is what data parallelism can wrap."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: Any, generator: torch.Generator):
-        return self.model.loss(batch, generator=generator)
 
 
 def fit(
@@ -111,10 +111,11 @@ def fit(
     Ctrl-C (or SIGTERM) saves and raises
     :class:`~course_lib.training.interruption.Interrupted`.
     """
-    accelerator = Accelerator()
+    players = seats(model, config.optimizer, learning_rate=config.learning_rate, betas=config.betas)
+    several = DistributedDataParallelKwargs(find_unused_parameters=len(players) > 1)
+    accelerator = Accelerator(kwargs_handlers=[several])
     home = next(model.parameters()).device
     rank, world = accelerator.process_index, accelerator.num_processes
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     average = _average(model, config)
     settings = _settings(config, identity)
     folder = Path(folder) if folder is not None else None
@@ -122,11 +123,16 @@ def fit(
     state = checkpoint.load(folder, settings) if folder else None
     if state:
         model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        for player in players:
+            player.optimizer.load_state_dict(state["optimizers"][player.key])
         if average:
             average.load_state_dict(state["average"])
     step, seconds_before = (state["step"], state["seconds"]) if state else (0, 0.0)
-    objective, optimizer = accelerator.prepare(_Objective(model), optimizer)
+    optimizers = [player.optimizer for player in players]
+    objective, *optimizers = accelerator.prepare(Objective(model), *optimizers)
+    for player, optimizer in zip(players, optimizers, strict=True):
+        player.optimizer = optimizer
+    after_move = getattr(model, "after_move", lambda player: None)
     if average:
         average.to(accelerator.device)
     log = checkpoint.Log(folder, step) if folder and accelerator.is_main_process else None
@@ -138,7 +144,7 @@ def fit(
                 folder,
                 {
                     "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
+                    "optimizers": {p.key: p.optimizer.state_dict() for p in players},
                     "average": average.state_dict() if average else {},
                     "step": step,
                     "seconds": seconds_before + time.monotonic() - started,
@@ -156,34 +162,43 @@ def fit(
     with catch_signals() as interruption, progress_bar(config.steps, step, show) as bar:
         report = Report(bar, log, on_log, config.log_every, mean_over_processes)
         while step < config.steps:
-            indices = batch_indices(
-                step,
-                size=len(data),
-                batch_size=config.batch_size,
-                seed=config.seed,
-                rank=rank,
-                world=world,
-            )
             rate = learning_rate(config, step)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            batch = send_to_device(data[indices], accelerator.device)
-            generator = step_generator(step, seed=config.seed, rank=rank)
-            loss, logs = objective(batch, generator)
-            optimizer.zero_grad(set_to_none=True)
-            accelerator.backward(loss)
-            if config.clip:
-                accelerator.clip_grad_norm_(model.parameters(), config.clip)
-            optimizer.step()
+            logs: dict[str, torch.Tensor] = {}
+            for player, number, move in moves(players, step, repeats=config.critic_steps):
+                indices = batch_indices(
+                    number,
+                    size=len(data),
+                    batch_size=config.batch_size,
+                    seed=config.seed,
+                    rank=rank,
+                    world=world,
+                )
+                batch = send_to_device(data[indices], accelerator.device)
+                generator = step_generator(move, seed=config.seed, rank=rank)
+                for group in player.optimizer.param_groups:
+                    group["lr"] = rate
+                to_move(players, player)
+                loss, moved = objective(batch, generator, player.name)
+                player.optimizer.zero_grad(set_to_none=True)
+                accelerator.backward(loss)
+                if config.clip:
+                    accelerator.clip_grad_norm_(player.parameters, config.clip)
+                player.optimizer.step()
+                if player.name:
+                    after_move(player.name)
+                # Of a player that moves several times, the last move is reported.
+                logs |= {"loss" if player is players[0] else f"{player.name}_loss": loss.detach()}
+                logs |= moved
             if average:
                 average.update_parameters(model)
             step += 1
-            report.step(step, loss.detach(), logs, rate)
+            report.step(step, logs, rate)
 
             if interruption.requested:
                 accelerator.set_trigger()
             if accelerator.check_trigger():  # all processes stop at the same step
                 save()
+                to_move(players)
                 model.to(home)
                 raise Interrupted(step, config.steps, folder)
             if time.monotonic() - last_saved > config.save_seconds:
@@ -192,6 +207,7 @@ def fit(
     if not state or step > state["step"]:
         save()
     accelerator.wait_for_everyone()
+    to_move(players)
     model.to(home)
     return (average.module if average else model).to(home).eval()
 

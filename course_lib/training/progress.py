@@ -62,14 +62,12 @@ class Report:
         self.sums: dict[str, torch.Tensor] = {}
         self.count = 0
 
-    def step(
-        self, step: int, loss: torch.Tensor, logs: dict[str, torch.Tensor], rate: float
-    ) -> None:
+    def step(self, step: int, logs: dict[str, torch.Tensor], rate: float) -> None:
         """Take in one step; at every ``every``-th step, report the means since the last.
 
         The windows are aligned to the step number, not to where the run was resumed.
         """
-        for name, value in {"loss": loss, **logs}.items():
+        for name, value in logs.items():
             self.sums[name] = self.sums.get(name, 0) + value
         self.count += 1
         if step % self.every:

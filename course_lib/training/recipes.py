@@ -8,13 +8,25 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from .. import data, weights
-from ..models import VAE, Autoencoder, AutoencoderConfig, VAEConfig
+from ..metrics.classifier import Classifier
+from ..models import (
+    DCGAN,
+    DDPM,
+    GAN,
+    VAE,
+    WGAN,
+    Autoencoder,
+    AutoencoderConfig,
+    VAEConfig,
+    WGANConfig,
+)
 from ..models.autoencoder import principal_components
 from .checkpoint import STATE
 from .interruption import Interrupted
-from .loop import TrainConfig, fit
+from .loop import Data, TrainConfig, fit
 
 EVALUATION_SEED = 0
 
@@ -23,15 +35,17 @@ EVALUATION_SEED = 0
 class Recipe:
     """A model, its training, and the measurements for its card.
 
-    ``build()`` makes the untrained model; ``evaluate(model, images)`` measures it on the
-    test images and returns numbers, each with ``protocol`` saying how they were obtained.
+    ``build()`` makes the untrained model; ``examples(set)`` takes from a data set what the
+    model learns from; ``evaluate(model, examples)`` measures it on those of the test set and
+    returns numbers, with ``protocol`` saying how they were obtained.
     """
 
     summary: str
     build: Callable[[], nn.Module]
     config: TrainConfig
-    evaluate: Callable[[nn.Module, torch.Tensor], dict[str, float]]
+    evaluate: Callable[[nn.Module, Any], dict[str, float]]
     protocol: str
+    examples: Callable[[data.LabelledImages], Data] = lambda labelled: labelled.images
 
 
 @torch.inference_mode()
@@ -79,6 +93,24 @@ VAE_PROTOCOL = (
     "first 1,000 of the images; bits per dimension are bits per pixel of the 8-bit images"
 )
 
+
+@torch.inference_mode()
+def evaluate_classifier(model: Classifier, test: TensorDataset) -> dict[str, float]:
+    """Return the accuracy, the share of images given the right class."""
+    images, labels = test.tensors
+    guesses = torch.cat([model(part).argmax(1) for part in images.split(500)])
+    return {"accuracy": float((guesses == labels).double().mean())}
+
+
+SAMPLES_PROTOCOL = "to come"
+
+
+def evaluate_samples(model, images):
+    from ..metrics import evaluate_model
+
+    return evaluate_model(model)
+
+
 RECIPES = {
     "autoencoder": Recipe(
         summary="Autoencoder with 16 codes, trained on the squared error",
@@ -110,6 +142,65 @@ RECIPES = {
         config=TrainConfig(steps=10_000, learning_rate=1e-3, warmup=300),
         evaluate=evaluate_vae,
         protocol=VAE_PROTOCOL,
+    ),
+    "classifier": Recipe(
+        summary="Classifier in whose features generated images are measured",
+        build=Classifier,
+        config=TrainConfig(steps=3_000, learning_rate=2e-3, warmup=100),
+        evaluate=evaluate_classifier,
+        protocol="share of the images that are given the right class",
+        examples=lambda labelled: TensorDataset(labelled.images, labelled.labels),
+    ),
+    "gan": Recipe(
+        summary="GAN of two perceptrons with the non-saturating loss",
+        build=GAN,
+        config=TrainConfig(steps=12_000, learning_rate=2e-4, betas=(0.5, 0.999), clip=0.0),
+        evaluate=evaluate_samples,
+        protocol=SAMPLES_PROTOCOL,
+    ),
+    "dcgan": Recipe(
+        summary="GAN with convolutional networks, by the guidelines of DCGAN",
+        build=DCGAN,
+        config=TrainConfig(
+            steps=7_000, batch_size=64, learning_rate=2e-4, betas=(0.5, 0.999), clip=0.0
+        ),
+        evaluate=evaluate_samples,
+        protocol=SAMPLES_PROTOCOL,
+    ),
+    "wgan": Recipe(
+        summary="Wasserstein GAN with clipped weights",
+        build=lambda: WGAN(WGANConfig(constraint="clip")),
+        config=TrainConfig(
+            steps=4_000,
+            batch_size=64,
+            learning_rate=1e-4,
+            optimizer="rmsprop",
+            critic_steps=3,
+            clip=0.0,
+        ),
+        evaluate=evaluate_samples,
+        protocol=SAMPLES_PROTOCOL,
+    ),
+    "wgan-gp": Recipe(
+        summary="Wasserstein GAN with a gradient penalty",
+        build=WGAN,
+        config=TrainConfig(
+            steps=5_000,
+            batch_size=64,
+            learning_rate=2e-4,
+            betas=(0.0, 0.9),
+            critic_steps=3,
+            clip=0.0,
+        ),
+        evaluate=evaluate_samples,
+        protocol=SAMPLES_PROTOCOL,
+    ),
+    "ddpm": Recipe(
+        summary="Diffusion model that predicts the velocity under the cosine schedule",
+        build=DDPM,
+        config=TrainConfig(steps=10_000, batch_size=64, learning_rate=1e-3, warmup=300),
+        evaluate=evaluate_samples,
+        protocol=SAMPLES_PROTOCOL,
     ),
 }
 
@@ -149,13 +240,15 @@ def train(
         "model": {"kind": type(model.config).__name__, **asdict(model.config)},
         "data": train_set.source,
     }
-    trained = fit(model, train_set.images, config, folder=folder, identity=identity, quiet=quiet)
+    trained = fit(
+        model, recipe.examples(train_set), config, folder=folder, identity=identity, quiet=quiet
+    )
     if not PartialState().is_main_process:
         return None
     trained = weights.rounded(trained.cpu())
     state = torch.load(folder / STATE, weights_only=True, map_location="cpu")
     try:
-        metrics = recipe.evaluate(trained, test_set.images)
+        metrics = recipe.evaluate(trained, recipe.examples(test_set))
     except KeyboardInterrupt:
         raise Interrupted(config.steps, config.steps, folder) from None
     about = {

@@ -283,9 +283,9 @@ def uninterrupted(tmp_path_factory, test_images):
 def assert_same_run(folder, model, uninterrupted):
     expected_folder, expected_model = uninterrupted
     ours, theirs = saved(folder), saved(expected_folder)
-    for part in ("model", "optimizer", "average", "step", "settings"):
+    for part in ("model", "optimizers", "average", "step", "settings"):
         assert_same_bits(ours[part], theirs[part], part)
-    assert len(ours["optimizer"]["state"]) > 0
+    assert len(ours["optimizers"]["model"]["state"]) > 0
     assert_same_bits(model.state_dict(), expected_model.state_dict())
 
 

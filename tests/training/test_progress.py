@@ -13,7 +13,8 @@ def test_losses_are_averaged_between_two_lines(tmp_path):
     lines = []
     report = Report(None, Log(tmp_path, 0), lines.append, every=3)
     for step in range(1, 8):
-        report.step(step, torch.tensor(float(step)), {"kl": torch.tensor(2.0 * step)}, 0.1 * step)
+        logs = {"loss": torch.tensor(float(step)), "kl": torch.tensor(2.0 * step)}
+        report.step(step, logs, 0.1 * step)
     assert [line["step"] for line in lines] == [3, 6]
     assert [line["loss"] for line in lines] == [2.0, 5.0]
     assert [line["kl"] for line in lines] == [4.0, 10.0]
@@ -25,17 +26,17 @@ def test_windows_do_not_move_when_a_run_is_resumed():
     lines = []
     report = Report(None, None, lines.append, every=5)
     for step in range(9, 17):  # resumed after step 8
-        report.step(step, torch.tensor(1.0), {}, 0.1)
+        report.step(step, {"loss": torch.tensor(1.0)}, 0.1)
     assert [line["step"] for line in lines] == [10, 15]
 
 
 def test_bar_shows_step_and_loss(capsys):
     with progress_bar(10, 4, True) as bar:
         report = Report(bar, None, None, every=5)
-        report.step(5, torch.tensor(3.25), {}, 0.1)
+        report.step(5, {"loss": torch.tensor(3.25)}, 0.1)
         task = bar.progress.tasks[0]
         assert (task.completed, task.total, task.fields["loss"]) == (5, 10, "loss 3.25")
-        report.step(6, torch.tensor(3.0), {}, 0.1)
+        report.step(6, {"loss": torch.tensor(3.0)}, 0.1)
         assert bar.progress.tasks[0].completed == 6
     assert "3.25" in capsys.readouterr().out
 

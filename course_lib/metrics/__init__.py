@@ -1,0 +1,26 @@
+"""Measuring generated images: how near to real ones, how true, how complete."""
+
+from .classifier import Classifier, ClassifierConfig
+from .coverage import class_coverage
+from .errors import MetricsError
+from .evaluation import PROTOCOL, evaluate, evaluate_model, headline, real_images
+from .frechet import frechet_distance, frechet_of_gaussians
+from .precision_recall import precision_recall
+from .sampling import draw, sampling_options
+
+__all__ = [
+    "PROTOCOL",
+    "Classifier",
+    "ClassifierConfig",
+    "MetricsError",
+    "class_coverage",
+    "draw",
+    "evaluate",
+    "evaluate_model",
+    "frechet_distance",
+    "frechet_of_gaussians",
+    "headline",
+    "precision_recall",
+    "real_images",
+    "sampling_options",
+]

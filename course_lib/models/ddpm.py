@@ -1,0 +1,139 @@
+"""The denoising diffusion probabilistic model: a U-Net that learns to take noise away.
+
+Chapter: *Diffusion models*. Source: Ho, Jain and Abbeel (2020), arXiv:2006.11239. The
+mathematics is in :mod:`course_lib.diffusion`; here it meets a network. The paper has the
+network predict epsilon under a linear schedule, which is ``prediction='epsilon',
+schedule='linear'``; the defaults are what works better with few sampling steps: the velocity
+of Salimans and Ho (2022) under the cosine schedule of Nichol and Dhariwal (2021).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..diffusion import (
+    PREDICTIONS,
+    q_sample,
+    sample_ddim,
+    sample_ddpm,
+    sample_dpm_solver,
+    target,
+    to_x0,
+)
+from ..diffusion.samplers import OnStep
+from ..diffusion.schedule import SCHEDULES
+from ..noise import standard_normal
+from .blocks import from_network, to_network
+from .unet import UNet, UNetConfig
+
+SAMPLERS = ("ddpm", "ddim", "dpm-solver")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DDPMConfig:
+    """``schedule`` is 'linear' or 'cosine', ``prediction`` one of ``PREDICTIONS``.
+
+    The pictures are (channels_in, size, size); the rest describes the
+    :class:`~course_lib.models.unet.UNet`.
+    """
+
+    timesteps: int = 1000
+    schedule: str = "cosine"
+    prediction: str = "velocity"
+    image_channels: int = 1
+    image_size: int = 28
+    channels: tuple[int, ...] = (40, 80)
+    attention: tuple[bool, ...] = (False, True)
+    patch: int = 2
+
+    def __post_init__(self):
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"unknown schedule {self.schedule!r}; known: {', '.join(SCHEDULES)}")
+        if self.prediction not in PREDICTIONS:
+            raise ValueError(
+                f"unknown prediction {self.prediction!r}; known: {', '.join(PREDICTIONS)}"
+            )
+
+
+class DDPM(nn.Module):
+    """A diffusion model of pictures (N, C, H, W) in [0, 1]."""
+
+    def __init__(self, config: DDPMConfig | None = None):
+        super().__init__()
+        self.config = config = config or DDPMConfig()
+        self.schedule = SCHEDULES[config.schedule](config.timesteps)
+        self.unet = UNet(
+            UNetConfig(
+                in_channels=config.image_channels,
+                out_channels=config.image_channels,
+                channels=config.channels,
+                attention=config.attention,
+                patch=config.patch,
+            )
+        )
+
+    def loss(
+        self, images: torch.Tensor, *, generator: torch.Generator | None = None
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return :eq:`ddpm-simple`: the squared error at one random step for each image.
+
+        The mean runs over the batch and all pixels.
+        """
+        x0 = to_network(images)
+        device = generator.device if generator is not None else images.device
+        t = torch.randint(
+            self.config.timesteps, (len(images),), generator=generator, device=device
+        ).to(images.device)
+        epsilon = standard_normal(*x0.shape, like=x0, generator=generator)
+        x_t = q_sample(x0, t, epsilon, self.schedule)
+        wanted = target(self.config.prediction, x0, epsilon, t, self.schedule)
+        return (self.unet(x_t, t) - wanted).square().mean(), {}
+
+    def denoise(self, x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """Estimate the data in [-1, 1] behind states (N, C, H, W) after steps ``t`` (N,).
+
+        Estimates are clipped to the range of the data.
+        """
+        x0 = to_x0(self.config.prediction, self.unet(x_t, t), x_t, t, self.schedule)
+        return x0.clamp(-1, 1)
+
+    def sample(
+        self,
+        n: int,
+        *,
+        generator: torch.Generator | None = None,
+        sampler: str = "ddim",
+        steps: int | None = None,
+        eta: float = 0.0,
+        on_step: OnStep | None = None,
+    ) -> torch.Tensor:
+        """Draw ``n`` pictures (n, C, H, W) in [0, 1].
+
+        ``sampler`` is one of ``SAMPLERS``; ``steps`` is how often the network is applied, by
+        default 50, and always all T for 'ddpm'; ``eta`` is DDIM's. Raises ``ValueError`` for
+        an unknown sampler and for options that the sampler does not have.
+        """
+        config, side = self.config, self.config.image_size
+        if sampler not in SAMPLERS:
+            raise ValueError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLERS)}")
+        if sampler == "ddpm" and steps not in (None, config.timesteps):
+            raise ValueError(
+                f"sampler 'ddpm' takes all {config.timesteps} steps; for fewer, use 'ddim' "
+                "or 'dpm-solver'"
+            )
+        if eta and sampler != "ddim":
+            raise ValueError(f"eta belongs to sampler 'ddim', not to {sampler!r}")
+        like = next(self.parameters())
+        noise = standard_normal(
+            n, config.image_channels, side, side, like=like, generator=generator
+        )
+        steps = steps or min(50, config.timesteps)
+        arguments = (self.denoise, noise, self.schedule)
+        if sampler == "ddpm":
+            x0 = sample_ddpm(*arguments, generator=generator, on_step=on_step)
+        elif sampler == "ddim":
+            x0 = sample_ddim(*arguments, steps=steps, eta=eta, generator=generator, on_step=on_step)
+        else:
+            x0 = sample_dpm_solver(*arguments, steps=steps, on_step=on_step)
+        return from_network(x0).clamp(0, 1)
