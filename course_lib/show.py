@@ -238,6 +238,8 @@ def card(name: str) -> Markdown:
 
     about = weights.card(name)
     training = about["training"]
+    critic_steps = training.get("critic_steps", 1)
+    moves = f", {critic_steps} moves of the critic in each" if critic_steps > 1 else ""
     rows = [
         ("what it is", about["summary"]),
         ("model", f"`{about['model']}`, {about['parameters']:,} parameters, {about['format']}"),
@@ -246,7 +248,7 @@ def card(name: str) -> Markdown:
         ("command", f"`{about['command']}`"),
         (
             "training",
-            f"{training['steps']:,} steps of {training['batch_size']} images, learning rate "
+            f"{training['steps']:,} steps of {training['batch_size']} images{moves}, learning rate "
             f"{training['learning_rate']:g} ({training['schedule']}), seed {training['seed']}",
         ),
         ("time", f"{about['wall_seconds'] / 60:.0f} minutes on {about['machine']}"),

@@ -4,6 +4,8 @@ Every process spends seconds on importing torch, so what a second process would 
 better calls ``main`` in this one.
 """
 
+import functools
+import json
 import shutil
 import sys
 from importlib.metadata import entry_points
@@ -11,9 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from course_lib import cli, weights
+from course_lib import cli, metrics, weights
+from course_lib.metrics import evaluation
+from course_lib.models import DDPM, DDPMConfig
 
 
 @pytest.fixture
@@ -57,7 +62,7 @@ def test_the_command_is_installed():
 def test_help_lists_the_commands(run, run_here):
     finished = run("--help")
     assert finished.returncode == 0
-    for command in ("train", "sample", "models"):
+    for command in ("train", "sample", "evaluate", "models"):
         assert command in finished.stdout
     _, out, err = run_here()
     assert "Usage" in out + err
@@ -196,6 +201,10 @@ def test_an_autoencoder_has_nothing_to_sample_from(run_here, tmp_path):
         ("train", "vae-2d", "--steps", "0"),
         ("train", "vae-2d", "--save-seconds", "-1"),
         ("sample", "vae-2d", "-o", "x.npz", "--seed", "99999999999999999999"),
+        ("sample", "vae-2d", "-o", "x.npz", "--steps", "0"),
+        ("evaluate", "vae-2d", "-n", "99"),
+        ("evaluate", "vae-2d", "-n", "12001"),
+        ("evaluate",),
         ("train", "vae-2d", "--seed", "-1"),
         ("paint",),
     ],
@@ -226,3 +235,132 @@ def test_training_from_start_to_card(run, run_here, tmp_path):
         run_here("train", "vae-2d", "--batch-size", 20_000, "--quiet"),
         "batch_size 20000 is larger than the 12000 examples",
     )
+
+
+# Measuring
+
+
+@pytest.fixture
+def canned(monkeypatch):
+    """Numbers at no time: models are loaded and sampled, but what they draw is not measured."""
+    numbers = dict.fromkeys(("frechet", "precision", "recall", "smallest_share"), 0.5)
+    numbers |= {f"{key}_floor": 0.25 for key in numbers}
+    numbers |= {"frechet_ratio": 2.0, "reference": 2000, "shares": {"Bag": 1.0}}
+    drawn = []
+
+    def evaluate(images, **options):
+        drawn.append(images)
+        return numbers | {"samples": len(images)}
+
+    monkeypatch.setattr(evaluation, "evaluate", evaluate)
+    return drawn
+
+
+def rows(out: str) -> dict[str, list[str]]:
+    """The rows of a printed table: what is measured, and the cells beside it."""
+    cells = (line.strip("│ ").split("│") for line in out.splitlines() if line.startswith("│"))
+    return {label.strip(): [value.strip() for value in values] for label, *values in cells}
+
+
+def test_a_model_is_measured(run, run_here, tmp_path):
+    """Table and file hold what the package measures; another process finds the same."""
+    command = ("evaluate", "vae-2d", "-n", 150, "--seed", 3, "--json")
+    finished = run(*command, "found.json")
+    assert finished.returncode == 0, finished.stderr
+    found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    measured = metrics.evaluate_model("vae-2d", 150, 3)
+    assert {key: found[key] for key in metrics.headline(measured)} == metrics.headline(measured)
+    assert found["shares"] == measured["shares"]
+    assert found["protocol"] == metrics.PROTOCOL
+    described = {
+        key: found[key] for key in ("model", "from", "seed", "sampler", "steps", "samples")
+    }
+    assert described == {
+        "model": "vae-2d",
+        "from": None,
+        "seed": 3,
+        "sampler": None,
+        "steps": None,
+        "samples": 150,
+    }
+
+    assert "150 samples of vae-2d and as many real images, each against 2,000 test images" in (
+        " ".join(finished.stdout.split())
+    )
+    table = rows(finished.stdout)
+    assert table["Fréchet feature distance (lower is better)"] == [
+        f"{found['frechet']:.4g}",
+        f"{found['frechet_floor']:.4g}",
+    ]
+    assert table["in units of the real images' own"] == [f"{found['frechet_ratio']:.4g}", "1"]
+    for key in ("precision", "recall"):
+        assert table[key] == [f"{found[key]:.1%}", f"{found[key + '_floor']:.1%}"]
+    assert table["smallest share of a class"] == [
+        f"{found['smallest_share']:.1%}",
+        f"{found['smallest_share_floor']:.1%}",
+    ]
+    for name, share in found["shares"].items():
+        assert table[f"share of {name}"] == [f"{share:.1%}", ""]
+    assert metrics.PROTOCOL in finished.stdout
+    assert "the numbers are in found.json" in finished.stdout
+
+    content = (tmp_path / "found.json").read_bytes()
+    assert_refused(run_here(*command, "found.json"), "found.json exists already; --force")
+    assert (tmp_path / "found.json").read_bytes() == content
+
+
+def test_a_run_of_ones_own_can_be_measured(run_here, tmp_path, canned):
+    weights.publish(weights.load("vae-2d"), "[mine]", {}, tmp_path / "run")
+    code, out, err = run_here("evaluate", "[mine]", "--from", "run", "-n", 100, "--json", "x.json")
+    assert code == 0, err
+    assert "100 samples of [mine]" in " ".join(out.split())
+    assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))["from"] == "run"
+    assert run_here("evaluate", "vae-2d", "-n", 100)[0] == 0
+    assert torch.equal(*canned)
+
+
+def test_what_cannot_be_measured_is_refused(run_here, tmp_path):
+    for name in ("autoencoder", "classifier"):
+        assert_refused(run_here("evaluate", name), f"{name!r} is not a generative model")
+    assert_refused(run_here("evaluate", "painter"), "there is no model 'painter'; known: ")
+    assert_refused(
+        run_here("evaluate", "vae-2d", "--json", "no/x.json"), "folder no does not exist"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [("sample", "vae-2d", "-o", "x.npz"), ("evaluate", "vae-2d")])
+def test_options_of_diffusion_models_are_theirs_alone(run_here, tmp_path, command):
+    message = "'vae-2d' is not sampled by steps, so it has no option"
+    assert_refused(run_here(*command, "--steps", 5), message, "'steps'")
+    assert_refused(run_here(*command, "--sampler", "ddim"), message, "'sampler'")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sampler_and_steps_of_a_diffusion_model(run_here, monkeypatch, tmp_path, canned):
+    """They reach the model from both commands, and change what is drawn."""
+    torch.manual_seed(0)
+    model = DDPM(DDPMConfig(timesteps=8, channels=(8,), attention=(False,)))
+    weights.publish(model, "tiny", {}, tmp_path / "run")
+    calls = []
+    sample = DDPM.sample
+
+    @functools.wraps(sample)
+    def watched(self, n, **options):
+        calls.append((n, options.get("sampler"), options.get("steps")))
+        return sample(self, n, **options)
+
+    monkeypatch.setattr(DDPM, "sample", watched)
+    options = ("tiny", "--from", "run", "--sampler", "dpm-solver", "--steps", 2)
+    assert run_here("sample", *options, "-n", 3, "-o", "x.npz")[0] == 0
+    assert run_here("sample", *options[:-1], 4, "-n", 3, "-o", "y.npz")[0] == 0
+    assert (tmp_path / "x.npz").read_bytes() != (tmp_path / "y.npz").read_bytes()
+    assert run_here("evaluate", *options, "-n", 100, "--json", "x.json")[0] == 0
+    assert calls == [(3, "dpm-solver", 2), (3, "dpm-solver", 4), (100, "dpm-solver", 2)]
+    found = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))
+    assert (found["sampler"], found["steps"]) == ("dpm-solver", 2)
+    for command in (("sample", "-o", "z.npz"), ("evaluate",)):
+        assert_refused(
+            run_here(*command, "tiny", "--from", "run", "--sampler", "euler"),
+            "unknown sampler 'euler'; known: ddpm, ddim, dpm-solver",
+        )

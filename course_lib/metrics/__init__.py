@@ -5,6 +5,7 @@ from .coverage import class_coverage
 from .errors import MetricsError
 from .evaluation import PROTOCOL, evaluate, evaluate_model, headline, real_images
 from .frechet import frechet_distance, frechet_of_gaussians
+from .operations import count_operations
 from .precision_recall import precision_recall
 from .sampling import draw, sampling_options
 
@@ -14,6 +15,7 @@ __all__ = [
     "ClassifierConfig",
     "MetricsError",
     "class_coverage",
+    "count_operations",
     "draw",
     "evaluate",
     "evaluate_model",

@@ -34,7 +34,7 @@ SAMPLERS = ("ddpm", "ddim", "dpm-solver")
 class DDPMConfig:
     """``schedule`` is 'linear' or 'cosine', ``prediction`` one of ``PREDICTIONS``.
 
-    The pictures are (channels_in, size, size); the rest describes the
+    The pictures are (image_channels, image_size, image_size); the rest describes the
     :class:`~course_lib.models.unet.UNet`.
     """
 

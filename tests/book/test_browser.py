@@ -10,7 +10,8 @@ from playwright.sync_api import Page, expect
 pytestmark = pytest.mark.browser
 
 PHONE = {"width": 375, "height": 812}
-SLIDER_PAGES = ("index", "foundations/probability", "models/autoencoder", "models/vae")
+MODEL_PAGES = ("autoencoder", "vae", "gan", "dcgan", "wgan", "ddpm", "comparison")
+SLIDER_PAGES = ("index", "foundations/probability", *(f"models/{name}" for name in MODEL_PAGES))
 
 
 def open_page(page: Page, site: str, path: str) -> None:
@@ -123,7 +124,7 @@ def test_figures_take_the_colour_of_the_text(page: Page, site: str):
     assert light < 200 < 500 < dark
 
 
-@pytest.mark.parametrize("name", ["probability", "autoencoder", "vae"])
+@pytest.mark.parametrize("name", ["probability", *MODEL_PAGES])
 def test_chapter_offers_its_notebook(page: Page, site: str, name: str):
     folder = "foundations" if name == "probability" else "models"
     open_page(page, site, f"{folder}/{name}.html")
