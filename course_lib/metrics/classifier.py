@@ -51,7 +51,12 @@ class Classifier(nn.Module):
         self.head = nn.Linear(config.feature_dim, config.classes)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the penultimate features (N, feature_dim), after their nonlinearity."""
+        """Return the penultimate features (N, feature_dim), after their nonlinearity.
+
+        That is all that the logits are made of: before it, features would also differ by
+        large negative values, which the nonlinearity takes away and no class depends on.
+        They are skewed, not Gaussian; a Fréchet distance compares their means and covariances.
+        """
         return self.trunk((images - MEAN) / STD)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -198,7 +198,7 @@ RECIPES = {
         summary="Wasserstein GAN with clipped weights",
         build=lambda: WGAN(WGANConfig(constraint="clip")),
         config=TrainConfig(
-            steps=4_000,
+            steps=3_000,
             batch_size=64,
             learning_rate=1e-4,
             optimizer="rmsprop",

@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -63,24 +65,44 @@ def test_formulas_survive_jupyter_and_colab(path):
             assert not re.search(r"\{[\w:]+\}`|^:::|^\(\S+\)=$", cell.source, re.M)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_the_notebook_runs_anywhere(path, site, tmp_path):
+def run(path: Path, site: Path, folder: Path) -> nbformat.NotebookNode:
+    """Execute a notebook in a folder of its own; raise where a cell fails."""
+    folder.mkdir()
     notebook = nbformat.read(path, as_version=4)
     where = nbformat.v4.new_code_cell("import course_lib\nprint(course_lib.__file__)")
     notebook.cells.insert(0, where)
-    environment = os.environ | {"PYTHONPATH": str(site), "OMP_WAIT_POLICY": "PASSIVE"}
+    environment = os.environ | {
+        "PYTHONPATH": str(site),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "OMP_NUM_THREADS": "1",  # as several run side by side
+    }
     environment.pop("MPLBACKEND", None)  # the notebook's own, as for a reader
     client = NotebookClient(
         notebook,
         timeout=180,
         kernel_name="python3",
-        resources={"metadata": {"path": str(tmp_path)}},
+        resources={"metadata": {"path": str(folder)}},
     )
-    client.execute(env=environment)  # raises where a cell fails
-    assert where.outputs[0].text.strip() == str(site / "course_lib" / "__init__.py")
+    client.execute(env=environment)
+    return notebook
+
+
+@pytest.fixture(scope="module")
+def executed(site, tmp_path_factory) -> Iterator[dict[Path, Future]]:
+    """All notebooks, executed side by side on the processors that are there."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {path: pool.submit(run, path, site, folder / path.stem) for path in NOTEBOOKS}
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_notebook_runs_anywhere(path, site, executed):
+    notebook = executed[path].result()
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert code[0].outputs[0].text.strip() == str(site / "course_lib" / "__init__.py")
     assert len(code) > 2
     assert all(cell.execution_count for cell in code)
     outputs = [output for cell in code for output in cell.outputs]

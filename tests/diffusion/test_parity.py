@@ -27,6 +27,9 @@ from course_lib.diffusion import (
     velocity,
 )
 
+# What diffusers does with numpy arrays is not our concern.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 TIMESTEPS = 60
 SCHEDULES = {"linear": linear_schedule, "cosine": cosine_schedule}
 THEIR_SCHEDULES = {"linear": "linear", "cosine": "squaredcos_cap_v2"}

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributions import MultivariateNormal, Normal
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from course_lib.diffusion import (
     PREDICTIONS,
@@ -135,6 +136,22 @@ def test_results_have_the_pictures_type_and_shape(dtype):
     }
     for name, result in results.items():
         assert (result.dtype, result.shape) == (dtype, x.shape), name
+
+
+def test_double_precision_stays_on_the_cpu():
+    """Not every device has it; the meta device stands in for one that has not."""
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor) and result.device.type == "meta":
+                assert result.dtype != torch.float64, function
+            return result
+
+    x, t = torch.zeros(3, 1, 2, 2, device="meta"), torch.zeros(3, dtype=torch.int64, device="meta")
+    with Watch():
+        assert q_sample(x, t, x, SHORT).device.type == "meta"
+        assert posterior(x, x, t, SHORT)[1].device.type == "meta"
 
 
 # The posterior

@@ -44,9 +44,10 @@ def points() -> torch.Tensor:
 
 
 def reference(settings: TrainConfig) -> tuple[np.ndarray, np.ndarray, list[float], int]:
-    """Adam, clipping, schedule and moving average from their papers, in numpy."""
+    """Adam or RMSprop, clipping, schedule and moving average from their papers, in numpy."""
     x, w = points().numpy(), np.array([3.0, -2.0, 0.5])
-    m = v = np.zeros(3)
+    first, second = settings.betas
+    m = v = v_hat = np.zeros(3)
     average, losses, clipped = None, [], 0
     for step in range(settings.steps):
         batch = x[batch_indices(step, size=10, batch_size=settings.batch_size, seed=settings.seed)]
@@ -55,9 +56,12 @@ def reference(settings: TrainConfig) -> tuple[np.ndarray, np.ndarray, list[float
         norm = np.sqrt((gradient**2).sum())
         if settings.clip and norm > settings.clip:
             gradient, clipped = gradient * settings.clip / norm, clipped + 1
-        m = 0.9 * m + 0.1 * gradient
-        v = 0.999 * v + 0.001 * gradient**2
-        m_hat, v_hat = m / (1 - 0.9 ** (step + 1)), v / (1 - 0.999 ** (step + 1))
+        if settings.optimizer == "adam":
+            m = first * m + (1 - first) * gradient
+            v = second * v + (1 - second) * gradient**2
+            m_hat, v_hat = m / (1 - first ** (step + 1)), v / (1 - second ** (step + 1))
+        else:
+            m_hat, v_hat = gradient, 0.99 * v_hat + 0.01 * gradient**2
         rate = settings.learning_rate
         if settings.warmup:
             rate *= min(1, (step + 1) / settings.warmup)
@@ -95,6 +99,30 @@ def test_training_against_adam_in_numpy(clip, schedule, warmup):
     assert [line["loss"] for line in lines] == pytest.approx(losses, rel=1e-5)
     if clip == 0.5:
         assert clipped > 5
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"betas": (0.5, 0.9)}, {"betas": (0.0, 0.99)}, {"optimizer": "rmsprop"}],
+    ids=["adam-0.5", "adam-0", "rmsprop"],
+)
+def test_the_chosen_optimizer_against_numpy(options):
+    """Each goes another way than Adam with its usual settings."""
+    settings = config(learning_rate=0.2, clip=0.0, ema=0.3, **options)
+    model, lines = Centre(), []
+    averaged = fit(model, points(), settings, quiet=True, on_log=lines.append)
+    w, average, losses, _ = reference(settings)
+    assert np.allclose(model.w.detach().numpy(), w, rtol=1e-9)
+    assert np.allclose(averaged.w.detach().numpy(), average, rtol=1e-6)
+    assert [line["loss"] for line in lines] == pytest.approx(losses, rel=1e-6)
+    usual, *_ = reference(config(learning_rate=0.2, clip=0.0, ema=0.3))
+    assert not np.allclose(w, usual, rtol=1e-2)
+
+
+def test_adam_with_its_usual_betas_is_the_default():
+    settings = config()
+    assert (settings.optimizer, settings.betas) == ("adam", (0.9, 0.999))
+    assert settings.critic_steps == 1
 
 
 def test_average_starts_fast_and_reaches_its_decay():
@@ -393,6 +421,9 @@ def test_other_settings_are_refused_and_named(tmp_path):
         ({"batch_size": 5}, "batch_size was 4, now 5"),
         ({"clip": 0.0}, "clip was 1.0, now 0.0"),
         ({"ema": 0.5}, "ema was 0.999, now 0.5"),
+        ({"optimizer": "rmsprop"}, "optimizer was 'adam', now 'rmsprop'"),
+        ({"betas": (0.5, 0.999)}, "betas was [0.9, 0.999], now [0.5, 0.999]"),
+        ({"critic_steps": 2}, "critic_steps was 1, now 2"),
         ({"identity": {"recipe": "b"}}, "recipe was 'a', now 'b'"),
     ):
         with pytest.raises(ValueError, match="other settings") as caught:
@@ -438,6 +469,8 @@ def test_progress_bar_is_shown_unless_quiet(capsys):
     ("options", "message"),
     [
         ({"schedule": "linear"}, "unknown schedule 'linear'; known: constant, cosine"),
+        ({"optimizer": "sgd"}, "unknown optimizer 'sgd'; known: adam, rmsprop"),
+        ({"critic_steps": 0}, "critic_steps must be at least 1, not 0"),
         ({"steps": 0}, "steps must be at least 1, not 0"),
         ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
         ({"log_every": 0}, "log_every must be at least 1, not 0"),

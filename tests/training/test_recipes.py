@@ -11,8 +11,31 @@ import pytest
 import torch
 
 from course_lib import data, weights
-from course_lib.models import VAE, Autoencoder, AutoencoderConfig, VAEConfig
+from course_lib.metrics import Classifier, ClassifierConfig
+from course_lib.models import (
+    DCGAN,
+    DDPM,
+    GAN,
+    VAE,
+    WGAN,
+    Autoencoder,
+    AutoencoderConfig,
+    DCGANConfig,
+    VAEConfig,
+)
 from course_lib.training import RECIPES, Interrupted, recipes
+
+MODELS = {
+    "autoencoder": Autoencoder,
+    "vae-2d": VAE,
+    "vae": VAE,
+    "classifier": Classifier,
+    "gan": GAN,
+    "dcgan": DCGAN,
+    "wgan": WGAN,
+    "wgan-gp": WGAN,
+    "ddpm": DDPM,
+}
 
 
 def some_images(n: int, seed: int = 0) -> torch.Tensor:
@@ -26,17 +49,63 @@ def tiny(likelihood: str) -> VAE:
     return VAE(config).requires_grad_(False).eval()
 
 
+def test_there_is_a_recipe_for_every_model():
+    assert set(RECIPES) == set(MODELS)
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_build_what_they_say(name):
     recipe = RECIPES[name]
     model = recipe.build()
     assert recipe.summary
     assert recipe.protocol
-    assert isinstance(model, Autoencoder if name == "autoencoder" else VAE)
+    assert type(model) is MODELS[name]
     rebuilt = weights.build(
         type(model).__name__, json.loads(json.dumps(dataclasses.asdict(model.config)))
     )
     assert rebuilt.config == model.config
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("gan", {"optimizer": "adam", "betas": (0.5, 0.999), "critic_steps": 1}),
+        ("dcgan", {"optimizer": "adam", "betas": (0.5, 0.999), "critic_steps": 1}),
+        ("wgan", {"optimizer": "rmsprop"}),
+        ("wgan-gp", {"optimizer": "adam", "betas": (0.0, 0.9)}),
+    ],
+)
+def test_games_are_played_by_the_rules_of_their_papers(name, expected):
+    """A bound on gradients would be a rule of our own; a critic is ahead of its generator."""
+    recipe = RECIPES[name]
+    config = dataclasses.asdict(recipe.config)
+    assert {key: config[key] for key in expected} == expected
+    assert recipe.config.clip == 0
+    model = recipe.build()
+    assert model.players[1] == "generator"
+    if isinstance(model, WGAN):
+        assert recipe.config.critic_steps > 1
+        assert model.config.constraint == {"wgan": "clip", "wgan-gp": "penalty"}[name]
+        assert (model.config.clip, model.config.penalty) == (0.01, 10)
+    else:
+        assert model.config.loss == "non-saturating"
+    if name == "dcgan":
+        assert (recipe.config.learning_rate, model.config.init_std) == (2e-4, 0.02)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_models_learn_from_images_and_the_classifier_from_labels_too(name):
+    labels = torch.tensor([3, 1, 2, 0, 3])
+    given = data.LabelledImages(some_images(5), labels, (), "a few")
+    examples = RECIPES[name].examples(given)
+    assert len(examples) == 5
+    batch = examples[torch.tensor([4, 0])]
+    if name == "classifier":
+        images, classes = batch
+        assert classes.tolist() == [3, 3]
+    else:
+        images = batch
+    assert torch.equal(images, given.images[[4, 0]])
 
 
 def test_autoencoder_is_measured_against_as_many_principal_components(monkeypatch):
@@ -96,6 +165,80 @@ def test_no_bits_are_reported_for_densities(likelihood):
     measured = recipes.evaluate_vae(tiny(likelihood), some_images(20), samples=2, subset=10)
     assert set(measured) == {"elbo", "kl", "iwae"}
     assert all(math.isfinite(value) for value in measured.values())
+
+
+def test_classifier_is_measured_by_the_share_of_right_answers():
+    """It answers with the number of white pixels; every image weighs the same."""
+
+    class Counts(torch.nn.Module):
+        def forward(self, images):
+            white = images.flatten(1).sum(1).round().long()
+            return torch.nn.functional.one_hot(white, 10).float()
+
+    images, labels = torch.zeros(700, 1, 28, 28), torch.arange(700) % 10
+    for index, label in enumerate(labels):
+        images[index, 0, 0, : int(label)] = 1
+    for wrong in (0, 1, 499, 500, 698):  # in the first batch of 500 and in the second
+        labels[wrong] = (labels[wrong] + 1) % 10
+    test = RECIPES["classifier"].examples(data.LabelledImages(images, labels, (), "a few"))
+    measured = recipes.evaluate_classifier(Counts(), test)
+    assert measured == {"accuracy": pytest.approx(695 / 700)}
+    assert isinstance(measured["accuracy"], float)
+
+
+@pytest.fixture
+def measured_as(monkeypatch):
+    """Replace the measurement of samples by numbers that tell how it was called."""
+    calls = []
+
+    def evaluate_model(model, **options):
+        calls.append((model, options))
+        names = (*recipes.headline(NUMBERS), "images_per_second")
+        return NUMBERS | {name: float(len(calls)) for name in names}
+
+    monkeypatch.setattr(recipes, "evaluate_model", evaluate_model)
+    return calls
+
+
+NUMBERS = {
+    **dict.fromkeys(("frechet", "frechet_floor", "frechet_ratio"), 1.0),
+    **dict.fromkeys(("precision", "precision_floor", "recall", "recall_floor"), 1.0),
+    **dict.fromkeys(("smallest_share", "smallest_share_floor", "images_per_second"), 1.0),
+    **{"samples": 2000, "reference": 2000, "floor": 2000, "threads": 2},
+    "shares": {"Bag": 0.25, "Coat": 0.75},
+}
+
+
+def test_generators_are_measured_by_their_samples(measured_as):
+    """Numbers that the seed decides go to the metrics; the shares and the speed apart."""
+    model = torch.nn.Identity()
+    measured = recipes.evaluate_samples(model, some_images(2))
+    assert measured_as == [(model, {})]
+    assert measured["shares"] == {"Bag": 0.25, "Coat": 0.75}
+    assert measured["speed"] == {"images_per_second": 1.0, "threads": 2}
+    floats = {key for key, value in measured.items() if isinstance(value, float)}
+    assert floats == set(recipes.headline(NUMBERS)) == set(measured) - {"shares", "speed"}
+    for name in ("gan", "dcgan", "wgan", "wgan-gp"):
+        assert RECIPES[name].evaluate is recipes.evaluate_samples
+        assert RECIPES[name].evaluated_on == "2,000 samples"
+
+
+def test_diffusion_is_measured_with_every_sampler(measured_as):
+    model = torch.nn.Identity()
+    measured = RECIPES["ddpm"].evaluate(model, some_images(2))
+    asked = [options for _, options in measured_as]
+    rows = measured["by_steps"]
+    by_steps = [{"sampler": row["sampler"], "steps": row["steps"]} for row in rows]
+    assert [options for options in asked if options] == by_steps
+    assert asked.count({}) == 1
+    assert {row["sampler"] for row in rows} == {"ddim", "dpm-solver"}
+    for step in (10, 20, 50):  # what the bars of the course speak of
+        assert {"sampler": "ddim", "steps": step} in by_steps
+        assert {"sampler": "dpm-solver", "steps": step} in by_steps
+    for row in rows:
+        number = 1.0 + asked.index({"sampler": row["sampler"], "steps": row["steps"]})
+        assert row["frechet"] == row["images_per_second"] == number
+    assert measured["frechet"] == 1.0 + asked.index({})
 
 
 @pytest.mark.parametrize(
@@ -172,3 +315,68 @@ def test_an_interruption_while_measuring_loses_nothing(tmp_path, monkeypatch, ti
         recipes.train("vae-2d", tmp_path, **options)
     monkeypatch.setitem(RECIPES, "vae-2d", recipe)
     assert recipes.train("vae-2d", tmp_path, **options)["training"]["steps"] == 4
+
+
+# A game, and the classifier, from start to card
+
+
+@pytest.fixture
+def few(monkeypatch, test_images):
+    labels = torch.arange(40) % 10
+    images = data.LabelledImages(test_images[:40], labels, (), "a few images")
+    monkeypatch.setattr(data, "load", lambda *, split, full=False: images)
+    return images
+
+
+def test_a_game_from_start_to_card(tmp_path, monkeypatch, few):
+    """What ships is the average, with the batch norms' buffers; what is no float is a detail."""
+    seen = []
+
+    def evaluate(model, images):
+        seen.append((model, images))
+        return {"frechet": 1.5, "shares": {"Bag": 0.25}, "rows": [{"steps": 3}]}
+
+    tiny_dcgan = dataclasses.replace(
+        RECIPES["dcgan"],
+        build=lambda: DCGAN(DCGANConfig(latent_dim=2, width=1)),
+        evaluate=evaluate,
+    )
+    monkeypatch.setitem(RECIPES, "dcgan", tiny_dcgan)
+    card = recipes.train("dcgan", tmp_path, full=False, quiet=True, steps=4, batch_size=8)
+    assert card == weights.card("dcgan", tmp_path)
+    assert card["metrics"] == {"frechet": 1.5}
+    assert card["details"] == {"shares": {"Bag": 0.25}, "rows": [{"steps": 3}]}
+    assert card["evaluated_on"] == "2,000 samples"
+    assert card["data"] == "a few images"
+    assert card["training"]["betas"] == [0.5, 0.999]
+
+    ((measured, images),) = seen
+    assert torch.equal(images, few.images)
+    assert not measured.training
+    model = weights.load("dcgan", tmp_path)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert set(state["optimizers"]) == {"discriminator", "generator"}
+    for key, value in model.state_dict().items():
+        averaged = state["average"][f"module.{key}"]
+        assert torch.equal(
+            value, averaged.half().float() if value.is_floating_point() else averaged
+        )
+        assert torch.equal(value, measured.state_dict()[key])
+    assert int(model.discriminator[3].num_batches_tracked) == 4 * 3
+    samples = [m.sample(3, generator=torch.Generator().manual_seed(0)) for m in (model, measured)]
+    assert torch.equal(*samples)
+
+
+def test_the_classifier_from_start_to_card(tmp_path, monkeypatch, few):
+    tiny_classifier = dataclasses.replace(
+        RECIPES["classifier"],
+        build=lambda: Classifier(ClassifierConfig(channels=(8, 8, 8, 8), feature_dim=8)),
+    )
+    monkeypatch.setitem(RECIPES, "classifier", tiny_classifier)
+    card = recipes.train("classifier", tmp_path, full=False, quiet=True, steps=3, batch_size=8)
+    model = weights.load("classifier", tmp_path)
+    with torch.inference_mode():
+        right = model(few.images).argmax(1) == few.labels
+    assert card["metrics"] == {"accuracy": pytest.approx(right.double().mean().item())}
+    assert "details" not in card
+    assert card["evaluated_on"] == "a few images"
