@@ -15,7 +15,8 @@ PREDICTIONS = ("epsilon", "x0", "velocity")
 
 def at(values: torch.Tensor, t: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """Return ``values[t]`` shaped to multiply ``like`` (N, ...), in its type and place."""
-    chosen = values.to(t.device)[t].to(device=like.device, dtype=like.dtype)
+    # Rounded before it is moved: not every device has double precision.
+    chosen = values.to(like.dtype).to(like.device)[t]
     return chosen.view(-1, *[1] * (like.ndim - 1))
 
 

@@ -77,10 +77,11 @@ def sample_ddim(
     """Walk back in ``steps`` steps by :eq:`ddpm-ddim`.
 
     ``eta`` scales the noise that is added at each step: 0 is deterministic, and 1 with all
-    T steps is :func:`sample_ddpm` with the posterior's variance.
+    T steps is :func:`sample_ddpm` with the posterior's variance. Raises ``ValueError`` for
+    others than 0 to 1: a larger one would add more noise than the states may hold.
     """
-    if eta < 0:
-        raise ValueError(f"eta must not be negative, but is {eta}")
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta must be in [0, 1], but is {eta}")
     x = noise
     chosen = trailing_timesteps(schedule.timesteps, steps)
     for step, following in zip(chosen, [*chosen[1:], -1], strict=True):

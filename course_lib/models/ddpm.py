@@ -98,6 +98,7 @@ class DDPM(nn.Module):
         x0 = to_x0(self.config.prediction, self.unet(x_t, t), x_t, t, self.schedule)
         return x0.clamp(-1, 1)
 
+    @torch.no_grad()  # a graph through all the steps would fill the memory
     def sample(
         self,
         n: int,
@@ -128,7 +129,7 @@ class DDPM(nn.Module):
         noise = standard_normal(
             n, config.image_channels, side, side, like=like, generator=generator
         )
-        steps = steps or min(50, config.timesteps)
+        steps = min(50, config.timesteps) if steps is None else steps
         arguments = (self.denoise, noise, self.schedule)
         if sampler == "ddpm":
             x0 = sample_ddpm(*arguments, generator=generator, on_step=on_step)

@@ -38,8 +38,8 @@ class UNetConfig:
             )
         if wrong := [c for c in self.channels if c % self.groups]:
             raise ValueError(f"channels {wrong} are not divisible into {self.groups} groups")
-        if self.time_dim % 4:
-            raise ValueError(f"time_dim must be divisible by 4, but is {self.time_dim}")
+        if self.time_dim % 8:  # a quarter is embedded, half in sines and half in cosines
+            raise ValueError(f"time_dim must be divisible by 8, but is {self.time_dim}")
 
 
 def time_embedding(t: torch.Tensor, dim: int) -> torch.Tensor:
@@ -167,7 +167,7 @@ class UNet(nn.Module):
             raise ValueError(
                 f"height and width must be divisible by {divisor}, not {tuple(x.shape[2:])}"
             )
-        time = self.time(time_embedding(t, config.time_dim // 4))
+        time = self.time(time_embedding(t, config.time_dim // 4).to(x.dtype))
         x = start = self.first(F.pixel_unshuffle(x, config.patch))
         kept = []
         for level in self.down:

@@ -27,7 +27,7 @@ from . import checkpoint
 from .errors import SettingsError
 from .interruption import Interrupted, catch_signals
 from .order import batch_indices, step_generator
-from .players import Objective, moves, seats, to_move
+from .players import Objective, game, moves, seats, to_move
 from .progress import Report, progress_bar
 
 __all__ = ["Data", "Interrupted", "TrainConfig", "fit", "learning_rate"]
@@ -159,7 +159,11 @@ def fit(
 
     model.train()
     show = not quiet and accelerator.is_main_process
-    with catch_signals() as interruption, progress_bar(config.steps, step, show) as bar:
+    with (
+        game(players),
+        catch_signals() as interruption,
+        progress_bar(config.steps, step, show) as bar,
+    ):
         report = Report(bar, log, on_log, config.log_every, mean_over_processes)
         while step < config.steps:
             rate = learning_rate(config, step)
@@ -198,7 +202,6 @@ def fit(
                 accelerator.set_trigger()
             if accelerator.check_trigger():  # all processes stop at the same step
                 save()
-                to_move(players)
                 model.to(home)
                 raise Interrupted(step, config.steps, folder)
             if time.monotonic() - last_saved > config.save_seconds:
@@ -207,7 +210,6 @@ def fit(
     if not state or step > state["step"]:
         save()
     accelerator.wait_for_everyone()
-    to_move(players)
     model.to(home)
     return (average.module if average else model).to(home).eval()
 

@@ -1,6 +1,7 @@
 """Who moves when: models that play a game, and all others, who play alone."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,3 +77,12 @@ def to_move(players: list[Player], player: Player | None = None) -> None:
     for other in players:
         for parameter in other.parameters:
             parameter.requires_grad_(player is None or other is player)
+
+
+@contextmanager
+def game(players: list[Player]) -> Iterator[None]:
+    """Leave all weights free when the game is over, however it ends."""
+    try:
+        yield
+    finally:
+        to_move(players)
