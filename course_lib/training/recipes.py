@@ -114,21 +114,20 @@ def evaluate_samples(model: nn.Module, _test: torch.Tensor, **options: Any) -> d
     ``options`` are those of :func:`~course_lib.metrics.evaluate_model`.
     """
     measured = evaluate_model(model, **options)
-    speed = {key: measured[key] for key in ("images_per_second", "threads")}
-    return headline(measured) | {"shares": measured["shares"], "speed": speed}
+    return headline(measured) | {"shares": measured["shares"]}
 
 
 STEPS = {"dpm-solver": (5, 10, 20), "ddim": (5, 10, 20, 50)}  # the last is the default
 
 
 def evaluate_diffusion(model: DDPM, test: torch.Tensor) -> dict[str, Any]:
-    """Return the same, and under 'by_steps' how quality and speed depend on the sampler."""
+    """Return the same, and under 'by_steps' how quality depends on sampler and steps."""
     by_steps = []
     for sampler, counts in STEPS.items():
         for steps in counts:
             measured = evaluate_samples(model, test, sampler=sampler, steps=steps)
             kept = {key: measured[key] for key in ("frechet", "precision", "recall")}
-            by_steps.append({"sampler": sampler, "steps": steps} | kept | measured["speed"])
+            by_steps.append({"sampler": sampler, "steps": steps} | kept)
     return measured | {"by_steps": by_steps}
 
 
