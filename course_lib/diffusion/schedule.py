@@ -42,7 +42,7 @@ class Schedule:
 
     @property
     def snr(self) -> torch.Tensor:
-        """The signal-to-noise ratio after each step, (T,): :eq:`ddpm-snr`."""
+        """The signal-to-noise ratio of :eq:`ddpm-snr` after each step, of shape (T,)."""
         return self.alpha_bar / (1 - self.alpha_bar)
 
 

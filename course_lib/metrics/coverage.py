@@ -13,7 +13,7 @@ def class_coverage(labels: torch.Tensor, classes: int = 10) -> torch.Tensor:
 
     ``labels`` (N,) are integers, as a classifier predicts them. Of balanced data every
     share should be near 1 / ``classes``; the smallest share sums up what is lost. Raises
-    :class:`MetricsError` for no labels, or ones that are no class.
+    ``MetricsError`` for no labels, or ones that are no class.
     """
     if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
         raise MetricsError(

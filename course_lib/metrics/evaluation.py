@@ -52,7 +52,7 @@ def evaluate(
     Returns ``samples``, ``reference`` and ``floor`` (numbers of images) and ``frechet``,
     ``precision``, ``recall``, ``smallest_share``, each again with ``_floor`` for the real
     images, ``frechet_ratio``, and ``shares``, a share for every class by its name.
-    Raises :class:`MetricsError` for images that are not such, or too few.
+    Raises ``MetricsError`` for images that are not such, or too few.
     """
     classifier = classifier or shipped_classifier()
     if reference is None:
@@ -138,7 +138,7 @@ def shipped_classifier() -> Classifier:
 def real_images(n: int, *, seed: int = 0) -> torch.Tensor:
     """Return ``n`` different ones of the shipped training images, drawn at random.
 
-    Their classes are left to chance, as a generator's are. Raises :class:`MetricsError`
+    Their classes are left to chance, as a generator's are. Raises ``MetricsError``
     for more than there are.
     """
     train = data.load(split="train").images

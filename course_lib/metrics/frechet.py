@@ -17,7 +17,7 @@ def frechet_distance(features_a: torch.Tensor, features_b: torch.Tensor) -> floa
     ``features_a`` is (N, D), ``features_b`` is (M, D); all is computed in double precision,
     the covariances with N - 1 and M - 1. It is biased: even two sets of draws from one
     distribution are apart, the more so the fewer they are. Compare only numbers with the same N
-    and M, and state these. Raises :class:`MetricsError` for features of wrong shapes, that are
+    and M, and state these. Raises ``MetricsError`` for features of wrong shapes, that are
     not finite, or of no more samples than dimensions, whose covariance would be singular.
     """
     check_features(features_a, features_b)
@@ -63,7 +63,7 @@ def frechet_of_gaussians(
 
 
 def check_features(features_a: torch.Tensor, features_b: torch.Tensor) -> None:
-    """Raise :class:`MetricsError` unless both are (N, D), with one D, and finite."""
+    """Raise ``MetricsError`` unless both are (N, D), with one D, and finite."""
     for features in (features_a, features_b):
         if features.ndim != 2 or not features.is_floating_point():
             raise MetricsError(

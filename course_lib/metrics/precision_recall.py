@@ -21,7 +21,7 @@ def precision_recall(
     those ``real`` (N, D); recall is the share of ``real`` in the manifold of ``generated``.
     A set's manifold is the union of balls, one about each of its points, with the distance
     to the point's ``k``-th nearest other as radius; the balls are closed. Both numbers
-    depend on N, M and k. Raises :class:`MetricsError` for a set of no more than ``k`` points,
+    depend on N, M and k. Raises ``MetricsError`` for a set of no more than ``k`` points,
     for wrong shapes and for features that are not finite.
     """
     check_features(real, generated)

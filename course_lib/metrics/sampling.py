@@ -18,7 +18,7 @@ def sampling_options(
 ) -> dict[str, Any]:
     """Return the options that ``model.sample`` is to be called with: those that were given.
 
-    ``name`` is what messages call the model. Raises :class:`MetricsError` for a model that
+    ``name`` is what messages call the model. Raises ``MetricsError`` for a model that
     has nothing to sample from, or that has no such option.
     """
     if not hasattr(model, "sample"):
@@ -48,7 +48,7 @@ def draw(
     They are drawn ``BATCH`` at a time with one generator, so the images depend on ``seed``
     and the options alone. ``sampler`` and ``steps`` are for models whose ``sample`` has
     them. ``on_batch`` is told how many images are there after every batch. Raises
-    :class:`MetricsError` for options that the model does not have or refuses.
+    ``MetricsError`` for options that the model does not have or refuses.
     """
     options = sampling_options(
         model, name=name or type(model).__name__, sampler=sampler, steps=steps

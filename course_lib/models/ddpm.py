@@ -1,7 +1,7 @@
 """The denoising diffusion probabilistic model: a U-Net that learns to take noise away.
 
 Chapter: *Diffusion models*. Source: Ho, Jain and Abbeel (2020), arXiv:2006.11239. The
-mathematics is in :mod:`course_lib.diffusion`; here it meets a network. The paper has the
+mathematics is in ``course_lib.diffusion``; here it meets a network. The paper has the
 network predict epsilon under a linear schedule, which is ``prediction='epsilon',
 schedule='linear'``; the defaults are what works better with few sampling steps: the velocity
 of Salimans and Ho (2022) under the cosine schedule of Nichol and Dhariwal (2021).

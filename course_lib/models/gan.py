@@ -72,12 +72,12 @@ class Adversarial(nn.Module):
         return standard_normal(n, self.config.latent_dim, like=like, generator=generator)
 
     def generate(self, z: torch.Tensor) -> torch.Tensor:
-        """Map latents (N, latent_dim) to data (N, *data_shape), images in [0, 1]."""
+        """Map latents (N, latent_dim) to data ``(N, *data_shape)``, images in [0, 1]."""
         data = self.generator(z)
         return from_network(data) if self.config.bounded else data
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Draw latents and return the data that they are mapped to, (n, *data_shape)."""
+        """Draw latents and return the data that they are mapped to, ``(n, *data_shape)``."""
         return self.generate(self.latents(n, generator=generator))
 
     def real(self, batch: torch.Tensor) -> torch.Tensor:
@@ -120,7 +120,7 @@ class GAN(Adversarial):
 def perceptron_generator(
     latent_dim: int, hidden: tuple[int, ...], data_shape: tuple[int, ...], *, bounded: bool
 ) -> nn.Sequential:
-    """Return a network from (N, latent_dim) to (N, *data_shape), in [-1, 1] if bounded."""
+    """Return a network from (N, latent_dim) to ``(N, *data_shape)``, in [-1, 1] if bounded."""
     widths = (latent_dim, *hidden)
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(widths):
@@ -132,7 +132,7 @@ def perceptron_generator(
 
 
 def perceptron_critic(data_shape: tuple[int, ...], hidden: tuple[int, ...]) -> nn.Sequential:
-    """Return a network from (N, *data_shape) to one number each, (N,)."""
+    """Return a network from ``(N, *data_shape)`` to one number each, (N,)."""
     widths = (math.prod(data_shape), *hidden)
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in itertools.pairwise(widths):

@@ -70,7 +70,7 @@ def gradient_penalty(
     *,
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:
-    """Return the mean of (|gradient| - 1)^2 on lines from real to fake: :eq:`wgan-penalty`.
+    """Return the mean of (norm of gradient - 1)^2 on lines from real to fake: :eq:`wgan-penalty`.
 
     ``real`` and ``fake`` are (N, ...). Each pair has one mixing weight of its own, and the
     norm runs over all axes but the first. ``critic`` must treat the N examples separately

@@ -109,9 +109,9 @@ SAMPLED_ON = "2,000 samples"
 
 
 def evaluate_samples(model: nn.Module, _test: torch.Tensor, **options: Any) -> dict[str, Any]:
-    """Return what :data:`~course_lib.metrics.PROTOCOL` measures, for the shipped test images.
+    """Return what ``metrics.PROTOCOL`` says, for the shipped test images.
 
-    ``options`` are those of :func:`~course_lib.metrics.evaluate_model`.
+    ``options`` are those of :func:`~course_lib.metrics.evaluation.evaluate_model`.
     """
     measured = evaluate_model(model, **options)
     return headline(measured) | {"shares": measured["shares"]}
