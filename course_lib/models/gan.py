@@ -80,6 +80,11 @@ class Adversarial(nn.Module):
         """Draw latents and return the data that they are mapped to, ``(n, *data_shape)``."""
         return self.generate(self.latents(n, generator=generator))
 
+    def check_player(self, player: str) -> None:
+        """Raise ``ValueError`` for a player that this game does not have."""
+        if player not in self.players:
+            raise ValueError(f"unknown player {player!r}; known: {', '.join(self.players)}")
+
     def real(self, batch: torch.Tensor) -> torch.Tensor:
         """Return data as the networks see them, images in [-1, 1]."""
         return to_network(batch) if self.config.bounded else batch
@@ -103,8 +108,10 @@ class GAN(Adversarial):
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return the loss of one ``player`` and, for the discriminator, how often it is right.
 
-        No gradient reaches the generator while the discriminator moves.
+        No gradient reaches the generator while the discriminator moves. Raises ``ValueError``
+        for an unknown player.
         """
+        self.check_player(player)
         z = self.latents(len(batch), generator=generator)
         if player == "generator":
             return generator_loss(self.discriminator(self.generator(z)), self.config.loss), {}

@@ -125,7 +125,11 @@ class WGAN(Adversarial):
     def loss(
         self, batch: torch.Tensor, *, player: str, generator: torch.Generator | None = None
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Return the loss of one ``player`` and, for the critic, its estimate of the distance."""
+        """Return the loss of one ``player`` and, for the critic, its estimate of the distance.
+
+        Raises ``ValueError`` for an unknown player.
+        """
+        self.check_player(player)
         z = self.latents(len(batch), generator=generator)
         if player == "generator":
             return generator_loss(self.critic(self.generator(z))), {}

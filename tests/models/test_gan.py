@@ -486,3 +486,10 @@ def test_default_config_is_used_and_frozen():
     widths = [m.out_features for m in model.generator if isinstance(m, nn.Linear)]
     assert widths == [256, 512, 784]
     assert all(a < b for a, b in itertools.pairwise(widths))
+
+
+@pytest.mark.parametrize("player", ["critic", "", "Generator"])
+def test_unknown_players_are_refused(player):
+    model = GAN(GANConfig(data_shape=(2,), bounded=False, hidden=(3,)))
+    with pytest.raises(ValueError, match=r"unknown player .*; known: discriminator, generator"):
+        model.loss(torch.zeros(4, 2), player=player)
