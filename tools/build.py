@@ -33,7 +33,12 @@ def main() -> int:
         *("--config", str(ROOT / "_config.yml"), "--toc", str(ROOT / "_toc.yml")),
         *("--all", "-n", "-W", "--keep-going"),
     ]
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "IPYTHONDIR": str(quiet_kernels())}
+    environment = {
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "OMP_NUM_THREADS": "1",  # the chapters' networks are so small that more only cost time
+        **os.environ,
+        "IPYTHONDIR": str(quiet_kernels()),
+    }
     code = subprocess.run(command, cwd=ROOT, env=environment).returncode
     seconds = time.monotonic() - started
     if code:
