@@ -8,7 +8,7 @@ import math
 import streamlit as st
 import torch
 
-from course_lib import show, weights
+from course_lib import metrics, show, weights
 
 
 @st.cache_resource
@@ -20,8 +20,7 @@ def load(name: str) -> torch.nn.Module:
 @st.cache_data(max_entries=200)
 def sheet(name: str, number: int, seed: int) -> bytes:
     """Return a contact sheet of samples as PNG, always the same for the same arguments."""
-    with torch.inference_mode():
-        images = load(name).sample(number, generator=torch.Generator().manual_seed(seed))
+    images, _ = metrics.draw(load(name), number, seed=seed)
     picture = show.contact_sheet(images, columns=math.ceil(math.sqrt(number)))
     return show.png_bytes(picture.resize((picture.width * 3, picture.height * 3), resample=0))
 

@@ -16,8 +16,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from course_lib import data
-from course_lib.models import VAE, VAEConfig
+from course_lib import data, weights
+from course_lib.models import VAE, Classifier, VAEConfig
 
 torch.set_num_threads(1)
 settings.register_profile("course", deadline=None, derandomize=True, max_examples=40, database=None)
@@ -84,6 +84,18 @@ def tiny_vae() -> Callable[..., VAE]:
 def test_images() -> torch.Tensor:
     """The 2,000 test images that ship with the package, (2000, 1, 28, 28), float32."""
     return data.load(split="test").images
+
+
+@pytest.fixture(scope="session")
+def train_images() -> torch.Tensor:
+    """The 12,000 training images that ship with the package."""
+    return data.load(split="train").images
+
+
+@pytest.fixture(scope="session")
+def shipped() -> Classifier:
+    """The classifier that ships."""
+    return weights.load("classifier")
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ FORBIDDEN = {
     "metrics": {"training", "show", "widgets", "cli"},
     "models": {"metrics", "training", "show", "widgets", "cli", "weights"},
     "data": {"models", "training", "weights", "show", "widgets", "cli"},
-    "weights": {"training", "show", "widgets", "cli", "data"},
+    "weights": {"training", "show", "widgets", "cli", "data", "metrics"},
     "training": {"show", "widgets", "cli"},
     "show": {"training", "widgets", "cli", "models", "data"},
     "widgets": {"training", "cli", "models", "data", "weights"},

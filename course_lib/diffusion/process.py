@@ -20,6 +20,15 @@ def at(values: torch.Tensor, t: torch.Tensor, like: torch.Tensor) -> torch.Tenso
     return chosen.view(-1, *[1] * (like.ndim - 1))
 
 
+def jump_factors(
+    t: torch.Tensor, like: torch.Tensor, schedule: Schedule
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the factors of data and noise in :eq:`ddpm-jump`, shaped to multiply ``like``."""
+    signal = at(schedule.alpha_bar.sqrt(), t, like)
+    spread = at((1 - schedule.alpha_bar).sqrt(), t, like)
+    return signal, spread
+
+
 def q_step(
     x: torch.Tensor, t: torch.Tensor, noise: torch.Tensor, schedule: Schedule
 ) -> torch.Tensor:
@@ -31,8 +40,7 @@ def q_sample(
     x0: torch.Tensor, t: torch.Tensor, noise: torch.Tensor, schedule: Schedule
 ) -> torch.Tensor:
     """Jump from the data to the state after step t: :eq:`ddpm-jump`."""
-    signal = at(schedule.alpha_bar.sqrt(), t, x0)
-    spread = at((1 - schedule.alpha_bar).sqrt(), t, x0)
+    signal, spread = jump_factors(t, x0, schedule)
     return signal * x0 + spread * noise
 
 
@@ -54,8 +62,7 @@ def epsilon_from_x0(
     x_t: torch.Tensor, t: torch.Tensor, x0: torch.Tensor, schedule: Schedule
 ) -> torch.Tensor:
     """Return the noise that leads from ``x0`` to ``x_t``: :eq:`ddpm-jump` solved for it."""
-    signal = at(schedule.alpha_bar.sqrt(), t, x_t)
-    spread = at((1 - schedule.alpha_bar).sqrt(), t, x_t)
+    signal, spread = jump_factors(t, x_t, schedule)
     return (x_t - signal * x0) / spread
 
 
@@ -66,8 +73,7 @@ def x0_from_epsilon(
 
     Near t = T - 1 this divides by nearly 0 and magnifies every error of ``epsilon``.
     """
-    signal = at(schedule.alpha_bar.sqrt(), t, x_t)
-    spread = at((1 - schedule.alpha_bar).sqrt(), t, x_t)
+    signal, spread = jump_factors(t, x_t, schedule)
     return (x_t - spread * epsilon) / signal
 
 
@@ -75,8 +81,7 @@ def velocity(
     x0: torch.Tensor, epsilon: torch.Tensor, t: torch.Tensor, schedule: Schedule
 ) -> torch.Tensor:
     """Return v, a mix of noise and data of about unit size at every t: :eq:`ddpm-velocity`."""
-    signal = at(schedule.alpha_bar.sqrt(), t, x0)
-    spread = at((1 - schedule.alpha_bar).sqrt(), t, x0)
+    signal, spread = jump_factors(t, x0, schedule)
     return signal * epsilon - spread * x0
 
 
@@ -84,37 +89,41 @@ def x0_from_velocity(
     x_t: torch.Tensor, t: torch.Tensor, v: torch.Tensor, schedule: Schedule
 ) -> torch.Tensor:
     """Return the data from state and velocity: :eq:`ddpm-x0-from-velocity`."""
-    signal = at(schedule.alpha_bar.sqrt(), t, x_t)
-    spread = at((1 - schedule.alpha_bar).sqrt(), t, x_t)
+    signal, spread = jump_factors(t, x_t, schedule)
     return signal * x_t - spread * v
 
 
 def score_from_epsilon(epsilon: torch.Tensor, t: torch.Tensor, schedule: Schedule) -> torch.Tensor:
     """Return the score, the gradient of log q(x_t), that a noise stands for: :eq:`ddpm-score`."""
-    return -epsilon / at((1 - schedule.alpha_bar).sqrt(), t, epsilon)
+    _, spread = jump_factors(t, epsilon, schedule)
+    return -epsilon / spread
+
+
+def check_prediction(kind: str) -> None:
+    """Raise ``ValueError`` unless ``kind`` is one of ``PREDICTIONS``."""
+    if kind not in PREDICTIONS:
+        raise ValueError(f"unknown prediction {kind!r}; known: {', '.join(PREDICTIONS)}")
 
 
 def target(
     kind: str, x0: torch.Tensor, epsilon: torch.Tensor, t: torch.Tensor, schedule: Schedule
 ) -> torch.Tensor:
     """Return what a network of this kind (one of ``PREDICTIONS``) should predict."""
+    check_prediction(kind)
     if kind == "epsilon":
         return epsilon
     if kind == "x0":
         return x0
-    if kind == "velocity":
-        return velocity(x0, epsilon, t, schedule)
-    raise ValueError(f"unknown prediction {kind!r}; known: {', '.join(PREDICTIONS)}")
+    return velocity(x0, epsilon, t, schedule)
 
 
 def to_x0(
     kind: str, prediction: torch.Tensor, x_t: torch.Tensor, t: torch.Tensor, schedule: Schedule
 ) -> torch.Tensor:
     """Turn a prediction of this kind (one of ``PREDICTIONS``) into one of the data."""
+    check_prediction(kind)
     if kind == "epsilon":
         return x0_from_epsilon(x_t, t, prediction, schedule)
     if kind == "x0":
         return prediction
-    if kind == "velocity":
-        return x0_from_velocity(x_t, t, prediction, schedule)
-    raise ValueError(f"unknown prediction {kind!r}; known: {', '.join(PREDICTIONS)}")
+    return x0_from_velocity(x_t, t, prediction, schedule)

@@ -1,9 +1,9 @@
 """Measuring generated images: how near to real ones, how true, how complete."""
 
-from .classifier import Classifier, ClassifierConfig
+from ..models import Classifier, ClassifierConfig
 from .coverage import class_coverage
 from .errors import MetricsError
-from .evaluation import PROTOCOL, evaluate, evaluate_model, headline, real_images
+from .evaluation import PROTOCOL, SAMPLES, evaluate, evaluate_model, headline, real_images
 from .frechet import frechet_distance, frechet_of_gaussians
 from .operations import count_operations
 from .precision_recall import precision_recall
@@ -11,6 +11,7 @@ from .sampling import draw, sampling_options
 
 __all__ = [
     "PROTOCOL",
+    "SAMPLES",
     "Classifier",
     "ClassifierConfig",
     "MetricsError",

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .. import data
-from .classifier import Classifier
+from .. import data, weights
+from ..models import Classifier
 from .coverage import class_coverage
 from .errors import MetricsError
 from .frechet import frechet_distance
@@ -107,8 +107,6 @@ def evaluate_model(
     ``on_batch`` are those of :func:`~course_lib.metrics.sampling.draw`. The result holds
     ``images_per_second`` too, of drawing alone, with as many threads as ``threads`` says.
     """
-    from .. import weights  # which knows the classifier, and so imports this package
-
     classifier = classifier or shipped_classifier()
     name = model if isinstance(model, str) else type(model).__name__
     if isinstance(model, str):
@@ -130,8 +128,6 @@ def headline(measured: dict[str, Any]) -> dict[str, float]:
 
 def shipped_classifier() -> Classifier:
     """Return the classifier that ships. Raises ``WeightsError`` where it does not."""
-    from .. import weights
-
     return weights.load(CLASSIFIER)
 
 

@@ -1,6 +1,7 @@
 """The models of the course, a module a chapter, each to be read next to it."""
 
 from .autoencoder import Autoencoder, AutoencoderConfig
+from .classifier import Classifier, ClassifierConfig
 from .dcgan import DCGAN, DCGANConfig
 from .ddpm import DDPM, DDPMConfig
 from .gan import GAN, GANConfig
@@ -16,6 +17,8 @@ __all__ = [
     "WGAN",
     "Autoencoder",
     "AutoencoderConfig",
+    "Classifier",
+    "ClassifierConfig",
     "DCGANConfig",
     "DDPMConfig",
     "GANConfig",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .gan import GAN, GENERATOR_LOSSES
+from .gan import GAN, check_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,24 +36,25 @@ class DCGANConfig:
     bounded = True
 
     def __post_init__(self):
-        if self.loss not in GENERATOR_LOSSES:
-            raise ValueError(f"unknown loss {self.loss!r}; known: {', '.join(GENERATOR_LOSSES)}")
+        check_loss(self.loss)
 
 
 class DCGAN(GAN):
     """A :class:`~course_lib.models.gan.GAN` with convolutional networks."""
 
     def __init__(self, config: DCGANConfig | None = None):
-        nn.Module.__init__(self)  # GAN's own would build perceptrons
-        self.config = config = config or DCGANConfig()
-        self.generator = convolutional_generator(
-            config.latent_dim, config.width, strided=config.strided, batch_norm=config.batch_norm
+        super().__init__(config or DCGANConfig())
+        if self.config.init_std is not None:
+            initialize(self, self.config.init_std)
+
+    def networks(self) -> tuple[nn.Module, nn.Module]:
+        """Return a new generator and a new discriminator, convolutional both."""
+        config = self.config
+        guidelines = {"strided": config.strided, "batch_norm": config.batch_norm}
+        return (
+            convolutional_generator(config.latent_dim, config.width, **guidelines),
+            convolutional_critic(config.width, leak=config.leak, **guidelines),
         )
-        self.discriminator = convolutional_critic(
-            config.width, strided=config.strided, batch_norm=config.batch_norm, leak=config.leak
-        )
-        if config.init_std is not None:
-            initialize(self, config.init_std)
 
 
 def convolutional_generator(

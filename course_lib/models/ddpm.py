@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from ..diffusion import (
-    PREDICTIONS,
     q_sample,
     sample_ddim,
     sample_ddpm,
@@ -21,6 +20,7 @@ from ..diffusion import (
     target,
     to_x0,
 )
+from ..diffusion.process import check_prediction
 from ..diffusion.samplers import OnStep
 from ..diffusion.schedule import SCHEDULES
 from ..noise import standard_normal
@@ -50,10 +50,7 @@ class DDPMConfig:
     def __post_init__(self):
         if self.schedule not in SCHEDULES:
             raise ValueError(f"unknown schedule {self.schedule!r}; known: {', '.join(SCHEDULES)}")
-        if self.prediction not in PREDICTIONS:
-            raise ValueError(
-                f"unknown prediction {self.prediction!r}; known: {', '.join(PREDICTIONS)}"
-            )
+        check_prediction(self.prediction)
 
 
 class DDPM(nn.Module):

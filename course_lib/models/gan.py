@@ -35,8 +35,7 @@ class GANConfig:
     loss: str = "non-saturating"
 
     def __post_init__(self):
-        if self.loss not in GENERATOR_LOSSES:
-            raise ValueError(f"unknown loss {self.loss!r}; known: {', '.join(GENERATOR_LOSSES)}")
+        check_loss(self.loss)
 
 
 def discriminator_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> torch.Tensor:
@@ -49,11 +48,16 @@ def discriminator_loss(real_logits: torch.Tensor, fake_logits: torch.Tensor) -> 
 
 def generator_loss(fake_logits: torch.Tensor, kind: str = "non-saturating") -> torch.Tensor:
     """Return the generator's loss: :eq:`gan-saturating` or :eq:`gan-non-saturating`."""
-    if kind == "non-saturating":
-        return F.softplus(-fake_logits).mean()
+    check_loss(kind)
     if kind == "saturating":
         return -F.softplus(fake_logits).mean()
-    raise ValueError(f"unknown loss {kind!r}; known: {', '.join(GENERATOR_LOSSES)}")
+    return F.softplus(-fake_logits).mean()
+
+
+def check_loss(kind: str) -> None:
+    """Raise ``ValueError`` unless ``kind`` is one of ``GENERATOR_LOSSES``."""
+    if kind not in GENERATOR_LOSSES:
+        raise ValueError(f"unknown loss {kind!r}; known: {', '.join(GENERATOR_LOSSES)}")
 
 
 class Adversarial(nn.Module):
@@ -97,11 +101,18 @@ class GAN(Adversarial):
 
     def __init__(self, config: GANConfig | None = None):
         super().__init__()
-        self.config = config = config or GANConfig()
-        self.generator = perceptron_generator(
-            config.latent_dim, config.hidden, config.data_shape, bounded=config.bounded
+        self.config = config or GANConfig()
+        self.generator, self.discriminator = self.networks()
+
+    def networks(self) -> tuple[nn.Module, nn.Module]:
+        """Return a new generator and a new discriminator, perceptrons both."""
+        config = self.config
+        return (
+            perceptron_generator(
+                config.latent_dim, config.hidden, config.data_shape, bounded=config.bounded
+            ),
+            perceptron_critic(config.data_shape, config.hidden[::-1]),
         )
-        self.discriminator = perceptron_critic(config.data_shape, config.hidden[::-1])
 
     def loss(
         self, batch: torch.Tensor, *, player: str, generator: torch.Generator | None = None

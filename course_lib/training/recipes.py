@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from .. import data, weights
-from ..metrics import PROTOCOL, Classifier, evaluate_model, headline
+from ..metrics import PROTOCOL, SAMPLES, evaluate_model, headline
 from ..models import (
     DCGAN,
     DDPM,
@@ -20,6 +20,7 @@ from ..models import (
     WGAN,
     Autoencoder,
     AutoencoderConfig,
+    Classifier,
     VAEConfig,
     WGANConfig,
 )
@@ -105,7 +106,8 @@ def evaluate_classifier(model: Classifier, test: TensorDataset) -> dict[str, flo
     return {"accuracy": float((guesses == labels).double().mean())}
 
 
-SAMPLED_ON = "2,000 samples"
+SAMPLED = f"{SAMPLES:,} samples"
+BY_SAMPLES = {"protocol": PROTOCOL, "evaluated_on": SAMPLED}
 
 
 def evaluate_samples(model: nn.Module, _test: torch.Tensor, **options: Any) -> dict[str, Any]:
@@ -166,7 +168,7 @@ RECIPES = {
         ),
         config=TrainConfig(steps=10_000, learning_rate=1e-3, warmup=300),
         evaluate=evaluate_vae_and_samples,
-        protocol=f"{VAE_PROTOCOL}. Of 2,000 samples: {PROTOCOL}",
+        protocol=f"{VAE_PROTOCOL}. Of {SAMPLED}: {PROTOCOL}",
     ),
     "classifier": Recipe(
         summary="Classifier in whose features generated images are measured",
@@ -181,8 +183,7 @@ RECIPES = {
         build=GAN,
         config=TrainConfig(steps=12_000, learning_rate=2e-4, betas=(0.5, 0.999), clip=0.0),
         evaluate=evaluate_samples,
-        protocol=PROTOCOL,
-        evaluated_on=SAMPLED_ON,
+        **BY_SAMPLES,
     ),
     "dcgan": Recipe(
         summary="GAN with convolutional networks, by the guidelines of DCGAN",
@@ -191,8 +192,7 @@ RECIPES = {
             steps=7_000, batch_size=64, learning_rate=2e-4, betas=(0.5, 0.999), clip=0.0
         ),
         evaluate=evaluate_samples,
-        protocol=PROTOCOL,
-        evaluated_on=SAMPLED_ON,
+        **BY_SAMPLES,
     ),
     "wgan": Recipe(
         summary="Wasserstein GAN with clipped weights",
@@ -206,8 +206,7 @@ RECIPES = {
             clip=0.0,
         ),
         evaluate=evaluate_samples,
-        protocol=PROTOCOL,
-        evaluated_on=SAMPLED_ON,
+        **BY_SAMPLES,
     ),
     "wgan-gp": Recipe(
         summary="Wasserstein GAN with a gradient penalty",
@@ -221,16 +220,14 @@ RECIPES = {
             clip=0.0,
         ),
         evaluate=evaluate_samples,
-        protocol=PROTOCOL,
-        evaluated_on=SAMPLED_ON,
+        **BY_SAMPLES,
     ),
     "ddpm": Recipe(
         summary="Diffusion model that predicts the velocity under the cosine schedule",
         build=DDPM,
         config=TrainConfig(steps=10_000, batch_size=64, learning_rate=1e-3, warmup=300),
         evaluate=evaluate_diffusion,
-        protocol=PROTOCOL,
-        evaluated_on=SAMPLED_ON,
+        **BY_SAMPLES,
     ),
 }
 

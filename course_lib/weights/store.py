@@ -13,11 +13,10 @@ from torch import nn
 
 from .. import models
 from ..files import replace_atomically
-from ..metrics.classifier import Classifier, ClassifierConfig
 
 MODELS = {
     "Autoencoder": (models.Autoencoder, models.AutoencoderConfig),
-    "Classifier": (Classifier, ClassifierConfig),
+    "Classifier": (models.Classifier, models.ClassifierConfig),
     "DCGAN": (models.DCGAN, models.DCGANConfig),
     "DDPM": (models.DDPM, models.DDPMConfig),
     "GAN": (models.GAN, models.GANConfig),

@@ -57,6 +57,14 @@ def theirs(kind: type, schedule: str, *, timesteps: int = TIMESTEPS, **options):
     return kind(num_train_timesteps=timesteps, beta_schedule=THEIR_SCHEDULES[schedule], **options)
 
 
+def with_our_table(kind: type, name: str, prediction: str, **options):
+    """Our schedule, and their scheduler that has our table in double."""
+    schedule = SCHEDULES[name](TIMESTEPS)
+    scheduler = theirs(kind, name, prediction_type=THEIR_PREDICTIONS[prediction], **options)
+    scheduler.alphas_cumprod = schedule.alpha_bar
+    return schedule, scheduler
+
+
 def network(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     """A fixed network with random weights that also minds the time."""
     weight = torch.randn(6, 6, generator=seeded(1), dtype=torch.float64)
@@ -141,15 +149,13 @@ def test_trailing_timesteps(kind, steps):
     ("variance", "their_variance"), [("posterior", "fixed_small"), ("beta", "fixed_large")]
 )
 def test_ddpm(name, prediction, variance, their_variance):
-    schedule = SCHEDULES[name](TIMESTEPS)
-    scheduler = theirs(
+    schedule, scheduler = with_our_table(
         DDPMScheduler,
         name,
+        prediction,
         variance_type=their_variance,
-        prediction_type=THEIR_PREDICTIONS[prediction],
         **FIXED,
     )
-    scheduler.alphas_cumprod = schedule.alpha_bar
     expected = their_states(scheduler, TIMESTEPS, generator=seeded(3))
     found = our_states(sample_ddpm, schedule, prediction, variance=variance, generator=seeded(3))
     assert_alike(found, expected, tolerance=1e-9)
@@ -161,16 +167,14 @@ def test_ddpm(name, prediction, variance, their_variance):
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("steps", [1, 6, TIMESTEPS])
 def test_ddim(name, prediction, eta, steps):
-    schedule = SCHEDULES[name](TIMESTEPS)
-    scheduler = theirs(
+    schedule, scheduler = with_our_table(
         DDIMScheduler,
         name,
+        prediction,
         set_alpha_to_one=True,
-        prediction_type=THEIR_PREDICTIONS[prediction],
         **FIXED,
         **TRAILING,
     )
-    scheduler.alphas_cumprod = schedule.alpha_bar
     expected = their_states(scheduler, steps, eta=eta, generator=seeded(3))
     found = our_states(sample_ddim, schedule, prediction, steps=steps, eta=eta, generator=seeded(3))
     assert_alike(found, expected, tolerance=1e-9)
@@ -187,16 +191,14 @@ def test_ddim(name, prediction, eta, steps):
 @pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("steps", [1, 2, 6, 7, 20])
 def test_dpm_solver(name, prediction, order, steps):
-    schedule = SCHEDULES[name](TIMESTEPS)
-    scheduler = theirs(
+    schedule, scheduler = with_our_table(
         DPMSolverMultistepScheduler,
         name,
+        prediction,
         solver_order=order,
-        prediction_type=THEIR_PREDICTIONS[prediction],
         **SOLVER,
         **TRAILING,
     )
-    scheduler.alphas_cumprod = schedule.alpha_bar
     expected = their_states(scheduler, steps)
     found = our_states(sample_dpm_solver, schedule, prediction, steps=steps, order=order)
     assert_alike(found, expected, tolerance=1e-5)

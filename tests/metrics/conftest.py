@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib import data, weights
-from course_lib.metrics import Classifier, ClassifierConfig
+from course_lib import data
+from course_lib.metrics import ClassifierConfig
 
 
 class Ruler(nn.Module):
@@ -71,15 +71,3 @@ def copier(train_images) -> Copier:
 @pytest.fixture
 def stepped_copier(train_images) -> SteppedCopier:
     return SteppedCopier(train_images)
-
-
-@pytest.fixture(scope="session")
-def train_images() -> torch.Tensor:
-    """The 12,000 training images that ship with the package."""
-    return load(split="train").images
-
-
-@pytest.fixture(scope="session")
-def shipped() -> Classifier:
-    """The classifier that ships."""
-    return weights.load("classifier")

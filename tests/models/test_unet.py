@@ -271,7 +271,7 @@ def number_of_weights(config: UNetConfig) -> int:
     total = (d // 4 + 1) * d + (d + 1) * d
     total += convolution(config.in_channels * pixels, channels[0])
     for before, width, attends in zip(
-        (channels[0], *channels), channels, config.attention, strict=False
+        (channels[0], *channels[:-1]), channels, config.attention, strict=True
     ):
         total += block(before, width) + block(width, width)  # down
         total += 2 * block(2 * width, width)  # up

@@ -11,8 +11,8 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from course_lib import data, weights
-from course_lib.metrics import Classifier, ClassifierConfig
-from course_lib.metrics.classifier import SHIFT, shifted
+from course_lib.models import Classifier, ClassifierConfig
+from course_lib.models.classifier import SHIFT, shifted
 from course_lib.training import TrainConfig, fit
 
 
