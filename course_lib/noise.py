@@ -1,4 +1,4 @@
-"""Random numbers that are the same on every device."""
+"""Random numbers that are the same on every device, and seeds made of several numbers."""
 
 import torch
 
@@ -13,3 +13,11 @@ def standard_normal(
     """
     device = generator.device if generator is not None else like.device
     return torch.randn(shape, generator=generator, device=device, dtype=like.dtype).to(like.device)
+
+
+def seeded(*numbers: int) -> torch.Generator:
+    """Return a generator whose seed is a mix of the given numbers."""
+    mixed = 0
+    for number in numbers:  # an odd multiplier: no two steps or ranks share a stream
+        mixed = (mixed * 6_364_136_223_846_793_005 + number + 1_442_695_040_888_963_407) % 2**63
+    return torch.Generator().manual_seed(mixed)

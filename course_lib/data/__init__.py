@@ -1,13 +1,45 @@
-"""The images that the course learns from."""
+"""The images that the course learns from, and what is done to them."""
 
+from .degradation import (
+    bicubic_kernel,
+    crop_to_multiple,
+    degrade,
+    downscale,
+    matlab_uint8,
+    quantize,
+    resize,
+    resize_weights,
+    upscale,
+)
+from .examples import EXAMPLES, example
+from .photographs import PhotoPatches, photographs
+from .reading import ImageError, UserImage, read_image, to_image, to_tensor
 from .small import CLASS_NAMES, DATASETS, SPLITS, DataError, LabelledImages, cache_folder, load
 
 __all__ = [
     "CLASS_NAMES",
     "DATASETS",
+    "EXAMPLES",
     "SPLITS",
     "DataError",
+    "ImageError",
     "LabelledImages",
+    "PhotoPatches",
+    "UserImage",
+    "bicubic_kernel",
     "cache_folder",
+    "crop_to_multiple",
+    "degrade",
+    "downscale",
+    "example",
     "load",
+    "matlab_uint8",
+    "photographs",
+    "quantize",
+    "read_image",
+    "resize",
+    "resize_weights",
+    "to_image",
+    "to_tensor",
+    "upscale",
 ]

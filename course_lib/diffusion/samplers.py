@@ -10,7 +10,7 @@ from N(0, I); and return data. ``on_step(t, x, x0)`` sees every new state and th
 that led to it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -40,17 +40,22 @@ def sample_ddpm(
     *,
     generator: torch.Generator | None = None,
     variance: str = "posterior",
+    noises: Sequence[torch.Tensor] | None = None,
     on_step: OnStep | None = None,
 ) -> torch.Tensor:
     """Walk back through all T steps, each drawn from :eq:`ddpm-reverse`.
 
     ``variance`` is that of the posterior, or 'beta' (sigma_t^2 = beta_t); the paper found
-    both alike. No noise is added at the last step, t = 0, with either.
+    both alike. No noise is added at the last step, t = 0, with either. ``noises`` are used
+    instead of drawn ones, in the order of the walk; one for t = 0 may be there. Raises
+    ``ValueError`` for another variance, and unless there are T - 1 noises or T.
     """
     if variance not in ("posterior", "beta"):
         raise ValueError(f"unknown variance {variance!r}; known: posterior, beta")
+    if noises is not None and not 0 <= schedule.timesteps - len(noises) <= 1:
+        raise ValueError(f"{schedule.timesteps - 1} noises are needed, not {len(noises)}")
     x = noise
-    for step in reversed(range(schedule.timesteps)):
+    for number, step in enumerate(reversed(range(schedule.timesteps))):
         t = _timestep(step, x)
         x0 = denoise(x, t)
         mean, spread = posterior(x0, x, t, schedule)
@@ -58,7 +63,12 @@ def sample_ddpm(
             spread = at(schedule.beta, t, x)
         x = mean
         if step > 0:
-            x = x + spread.sqrt() * standard_normal(*x.shape, like=x, generator=generator)
+            added = (
+                standard_normal(*x.shape, like=x, generator=generator)
+                if noises is None
+                else noises[number]
+            )
+            x = x + spread.sqrt() * added
         if on_step:
             on_step(step, x, x0)
     return x

@@ -1,13 +1,17 @@
-"""Measuring generated images: how near to real ones, how true, how complete."""
+"""Measuring images: generated ones as a whole, upscaled ones each against its original."""
 
 from ..models import Classifier, ClassifierConfig
+from .consistency import lr_psnr
 from .coverage import class_coverage
 from .errors import MetricsError
 from .evaluation import PROTOCOL, SAMPLES, evaluate, evaluate_model, headline, real_images
+from .fidelity import luma, psnr, ssim
 from .frechet import frechet_distance, frechet_of_gaussians
 from .operations import count_operations
+from .perceptual import PerceptualDistance, feature_distance, lpips, perceptual
 from .precision_recall import precision_recall
 from .sampling import draw, sampling_options
+from .sharpness import gradient_ratio, mean_gradient, radial_spectrum
 
 __all__ = [
     "PROTOCOL",
@@ -15,15 +19,26 @@ __all__ = [
     "Classifier",
     "ClassifierConfig",
     "MetricsError",
+    "PerceptualDistance",
     "class_coverage",
     "count_operations",
     "draw",
     "evaluate",
     "evaluate_model",
+    "feature_distance",
     "frechet_distance",
     "frechet_of_gaussians",
+    "gradient_ratio",
     "headline",
+    "lpips",
+    "lr_psnr",
+    "luma",
+    "mean_gradient",
+    "perceptual",
     "precision_recall",
+    "psnr",
+    "radial_spectrum",
     "real_images",
     "sampling_options",
+    "ssim",
 ]

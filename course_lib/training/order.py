@@ -6,6 +6,7 @@ of any random generator to continue as if it had never stopped.
 
 import torch
 
+from ..noise import seeded
 from .errors import SettingsError
 
 
@@ -33,11 +34,3 @@ def batch_indices(
 def step_generator(step: int, *, seed: int, rank: int = 0) -> torch.Generator:
     """Return the generator for all that is random in one process at one step."""
     return seeded(seed, step, rank + 1)
-
-
-def seeded(*numbers: int) -> torch.Generator:
-    """Return a generator whose seed is a mix of the given numbers."""
-    mixed = 0
-    for number in numbers:  # an odd multiplier: no two steps or ranks share a stream
-        mixed = (mixed * 6_364_136_223_846_793_005 + number + 1_442_695_040_888_963_407) % 2**63
-    return torch.Generator().manual_seed(mixed)

@@ -1,7 +1,6 @@
 """How each shipped model is trained and measured: ``make train-NAME`` runs these."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,29 +26,11 @@ from ..models import (
 from ..models.autoencoder import principal_components
 from .checkpoint import STATE
 from .interruption import Interrupted
-from .loop import Data, TrainConfig, fit
+from .loop import TrainConfig, fit
+from .recipe import Recipe
+from .upscalers import UPSCALERS
 
 EVALUATION_SEED = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """A model, its training, and the measurements for its card.
-
-    ``build()`` makes the untrained model; ``examples(set)`` takes from a data set what the
-    model learns from; ``evaluate(model, examples)`` measures it on those of the test set and
-    returns numbers, with ``protocol`` saying how they were obtained and ``evaluated_on`` on
-    what (by default, on the test set). What else it returns, lists or dictionaries, goes to
-    the card's 'details'.
-    """
-
-    summary: str
-    build: Callable[[], nn.Module]
-    config: TrainConfig
-    evaluate: Callable[[nn.Module, Any], dict[str, Any]]
-    protocol: str
-    evaluated_on: str | None = None
-    examples: Callable[[data.LabelledImages], Data] = lambda labelled: labelled.images
 
 
 @torch.inference_mode()
@@ -229,6 +210,7 @@ RECIPES = {
         evaluate=evaluate_diffusion,
         **BY_SAMPLES,
     ),
+    **UPSCALERS,
 }
 
 
@@ -237,6 +219,7 @@ def train(
     folder: Path,
     *,
     full: bool,
+    images: Path | None = None,
     steps: int | None = None,
     batch_size: int | None = None,
     seed: int | None = None,
@@ -246,9 +229,10 @@ def train(
 ) -> dict[str, Any] | None:
     """Train a recipe in ``folder`` (resuming a run found there) and write weights and card.
 
-    ``steps`` to ``save_seconds`` replace the recipe's settings where they are given. Weights
-    and card go to ``where``, by default into ``folder``. Returns the card on the main
-    process, ``None`` on the others. Raises
+    ``images`` is the folder of photographs that a model which upscales learns from. ``steps``
+    to ``save_seconds`` replace the recipe's settings where they are given. Weights and card
+    go to ``where``, by default into ``folder``. Returns the card on the main process,
+    ``None`` on the others. Raises
     :class:`~course_lib.training.interruption.Interrupted` on Ctrl-C, also while measuring.
     """
     recipe = RECIPES[name]
@@ -257,37 +241,40 @@ def train(
     config = replace(recipe.config, **given)
     if save_seconds is not None:
         config = replace(config, save_seconds=save_seconds)
-    with PartialState().local_main_process_first():  # which downloads for the others
-        train_set = data.load(split="train", full=full)
-        test_set = data.load(split="test", full=full)
+    material = recipe.material(full, images)
     torch.manual_seed(config.seed)
     model = recipe.build()
     identity = {
         "recipe": name,
         "model": {"kind": type(model.config).__name__, **asdict(model.config)},
-        "data": train_set.source,
+        "data": material.source,
     }
     trained = fit(
-        model, recipe.examples(train_set), config, folder=folder, identity=identity, quiet=quiet
+        model,
+        recipe.examples(material.train),
+        config,
+        folder=folder,
+        identity=identity,
+        quiet=quiet,
     )
     if not PartialState().is_main_process:
         return None
     trained = weights.rounded(trained.cpu())
     state = torch.load(folder / STATE, weights_only=True, map_location="cpu")
     try:
-        measured = recipe.evaluate(trained, recipe.examples(test_set))
+        measured = recipe.evaluate(trained, recipe.examples(material.test))
     except KeyboardInterrupt:
         raise Interrupted(config.steps, config.steps, folder) from None
     about = {
         "summary": recipe.summary,
-        "command": command(name, full, given),
-        "data": train_set.source,
-        "data_licence": "MIT (Fashion-MNIST, Zalando SE)",
+        "command": command(name, full, given, images),
+        "data": material.source,
+        "data_licence": material.licence,
         "training": asdict(config),
         "wall_seconds": round(state["seconds"]),
         "machine": state["machine"],
         "finished": state["saved"],
-        "evaluated_on": recipe.evaluated_on or test_set.source,
+        "evaluated_on": recipe.evaluated_on or material.test_source,
         "protocol": recipe.protocol,
         "metrics": {k: v for k, v in measured.items() if isinstance(v, float)},
     }
@@ -297,7 +284,8 @@ def train(
     return weights.card(name, where or folder)
 
 
-def command(name: str, full: bool, given: dict[str, int]) -> str:
+def command(name: str, full: bool, given: dict[str, int], images: Path | None = None) -> str:
     """Return the command line that repeats a training run."""
     options = "".join(f" --{key.replace('_', '-')} {value}" for key, value in given.items())
-    return f"course-lib train {name}{' --full' if full else ''}{options}"
+    photographs = " --images PHOTOGRAPHS" if images is not None else ""
+    return f"course-lib train {name}{' --full' if full else ''}{photographs}{options}"

@@ -13,6 +13,9 @@ from torch import nn
 
 from .. import models
 from ..files import replace_atomically
+from ..upscaling.regression import RegressionConfig, ResidualSR
+from ..upscaling.rrdb import RRDBConfig, RRDBEncoder
+from ..upscaling.srdiff import SRDiff, SRDiffConfig
 
 MODELS = {
     "Autoencoder": (models.Autoencoder, models.AutoencoderConfig),
@@ -20,6 +23,9 @@ MODELS = {
     "DCGAN": (models.DCGAN, models.DCGANConfig),
     "DDPM": (models.DDPM, models.DDPMConfig),
     "GAN": (models.GAN, models.GANConfig),
+    "RRDBEncoder": (RRDBEncoder, RRDBConfig),
+    "ResidualSR": (ResidualSR, RegressionConfig),
+    "SRDiff": (SRDiff, SRDiffConfig),
     "VAE": (models.VAE, models.VAEConfig),
     "WGAN": (models.WGAN, models.WGANConfig),
 }

@@ -557,6 +557,26 @@ def test_deterministic_samplers_draw_nothing(monkeypatch, name):
     assert not drawn
 
 
+@pytest.mark.parametrize("variance", ["posterior", "beta"])
+@pytest.mark.parametrize("spare", [0, 1])
+def test_given_noises_take_the_place_of_drawn_ones(monkeypatch, variance, spare):
+    """In the order of the walk; one more, for the last step, is not used."""
+    data, generator = GaussianData(SMALL), seeded(5)
+    drawn = sample_ddpm(data.denoise, states(), SMALL, variance=variance, generator=seeded(5))
+    noises = [
+        torch.randn(4, DIM, generator=generator, dtype=torch.float64) for _ in range(19 + spare)
+    ]
+    replace_noise(monkeypatch, lambda zeros: pytest.fail("noise was drawn"))
+    given = sample_ddpm(data.denoise, states(), SMALL, variance=variance, noises=noises)
+    torch.testing.assert_close(given, drawn, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("number", [0, 18, 21])
+def test_too_few_or_too_many_noises(number):
+    with pytest.raises(ValueError, match=f"19 noises are needed, not {number}"):
+        sample_ddpm(GaussianData(SMALL).denoise, states(), SMALL, noises=[states()] * number)
+
+
 @pytest.mark.parametrize("name", STOCHASTIC)
 def test_without_generator_the_global_seed_decides(name):
     data = GaussianData(SMALL)

@@ -9,12 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 
 from course_lib import data
 from course_lib.models import GAN, WGAN, Autoencoder, GANConfig, WGANConfig
 from course_lib.training import RECIPES, TrainConfig, fit
 from course_lib.training.checkpoint import LOG, STATE
 from course_lib.training.order import batch_indices, step_generator
+from course_lib.upscaling import SRDiff, SRDiffConfig
 
 
 @pytest.mark.slow
@@ -76,6 +78,14 @@ def new_game(name: str) -> tuple[torch.nn.Module, torch.Tensor, TrainConfig]:
     return kind(about).double(), points, settings
 
 
+def new_srdiff() -> tuple[SRDiff, TensorDataset, TrainConfig]:
+    """The recipe for a graphics card at tiny size: the authors' networks, patches of noise."""
+    torch.manual_seed(0)
+    model = SRDiff(SRDiffConfig(hidden=4, multipliers=(1, 2), encoder_blocks=2, encoder_features=4))
+    pairs = TensorDataset(torch.rand(8, 3, 8, 8), torch.rand(8, 3, 32, 32))
+    return model, pairs, TrainConfig(steps=2, batch_size=4)
+
+
 def play_as_one_of_two(rank: int, port: int, folder: str) -> None:
     """What each of the two processes does; it writes down what it ends with."""
     import os
@@ -90,6 +100,9 @@ def play_as_one_of_two(rank: int, port: int, folder: str) -> None:
         averaged = fit(model, points, settings, folder=where, quiet=True)
         ends = {"model": model.state_dict(), "average": averaged.state_dict()}
         torch.save(ends, Path(folder) / f"{name}-{rank}.pt")
+    model, pairs, settings = new_srdiff()
+    fit(model, pairs, settings, quiet=True)
+    torch.save(model.state_dict(), Path(folder) / f"srdiff-{rank}.pt")
 
 
 def two_shares_by_hand(name: str) -> tuple[torch.nn.Module, list[dict[str, float]]]:
@@ -140,7 +153,7 @@ def two_shares_by_hand(name: str) -> tuple[torch.nn.Module, list[dict[str, float
 
 
 @pytest.mark.slow
-def test_two_processes_play_a_game_together(tmp_path, environment):
+def test_two_processes_play_games_and_train_srdiff_together(tmp_path, environment):
     """Both end with the same weights, those of a loop by hand that averages their gradients.
 
     The processes are forked from one that has loaded everything, which saves the time.
@@ -180,3 +193,12 @@ torch.multiprocessing.start_processes(play_as_one_of_two, arguments, 2, start_me
             window = lines[index * every : (index + 1) * every]
             means = {key: np.mean([entry[key] for entry in window]) for key in window[0]}
             assert {key: line[key] for key in means} == pytest.approx(means, rel=1e-6), name
+
+    start = new_srdiff()[0].state_dict()
+    first, second = (torch.load(tmp_path / f"srdiff-{i}.pt", weights_only=True) for i in range(2))
+    for key, value in first.items():
+        assert torch.equal(value, second[key]), key
+        if key.startswith("rrdb."):  # the frozen encoder
+            assert torch.equal(value, start[key]), key
+    moved = [key for key in start if not torch.equal(first[key], start[key])]
+    assert len(moved) > 20

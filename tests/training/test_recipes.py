@@ -24,6 +24,8 @@ from course_lib.models import (
     VAEConfig,
 )
 from course_lib.training import RECIPES, Interrupted, recipes
+from course_lib.upscaling import ResidualSR, SRDiff
+from course_lib.upscaling.rrdb import RRDBEncoder
 
 MODELS = {
     "autoencoder": Autoencoder,
@@ -35,6 +37,12 @@ MODELS = {
     "wgan": WGAN,
     "wgan-gp": WGAN,
     "ddpm": DDPM,
+}
+UPSCALERS = {
+    "regression": ResidualSR,
+    "srdiff": SRDiff,
+    "rrdb": RRDBEncoder,
+    "srdiff-official": SRDiff,
 }
 
 
@@ -50,16 +58,16 @@ def tiny(likelihood: str) -> VAE:
 
 
 def test_there_is_a_recipe_for_every_model():
-    assert set(RECIPES) == set(MODELS)
+    assert set(RECIPES) == set(MODELS | UPSCALERS)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", sorted(set(RECIPES) - {"srdiff-official"}))
 def test_recipes_build_what_they_say(name):
     recipe = RECIPES[name]
     model = recipe.build()
     assert recipe.summary
     assert recipe.protocol
-    assert type(model) is MODELS[name]
+    assert type(model) is (MODELS | UPSCALERS)[name]
     rebuilt = weights.build(
         type(model).__name__, json.loads(json.dumps(dataclasses.asdict(model.config)))
     )
@@ -95,7 +103,7 @@ def test_games_are_played_by_the_rules_of_their_papers(name, expected):
         assert (recipe.config.learning_rate, model.config.init_std) == (2e-4, 0.02)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", MODELS)
 def test_models_learn_from_images_and_the_classifier_from_labels_too(name):
     labels = torch.tensor([3, 1, 2, 0, 3])
     given = data.LabelledImages(some_images(5), labels, (), "a few")

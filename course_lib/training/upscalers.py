@@ -1,0 +1,127 @@
+"""How the models that upscale are trained and measured: on photographs.
+
+The last two recipes are for a graphics card: 'rrdb' trains the encoder of SRDiff's authors,
+and 'srdiff-official' their whole configuration with it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import nn
+
+from .. import weights
+from ..data.photographs import PhotoPatches, licences, photographs
+from ..metrics import SR_PROTOCOL, measure_upscaler
+from ..upscaling import RegressionConfig, ResidualSR, SRDiff, SRDiffConfig
+from ..upscaling.rrdb import RRDBEncoder
+from ..upscaling.upscalers import Bicubic, wrap
+from .errors import SettingsError
+from .loop import TrainConfig
+from .recipe import Material, Recipe
+
+CROP = 512  # pixels; what is measured of each held-out photograph, at half its size
+REGRESSION = RegressionConfig()
+EMBEDDED = SRDiffConfig(
+    encoder="residual",
+    encoder_blocks=REGRESSION.blocks,
+    encoder_features=REGRESSION.channels,
+    denoiser="compact",
+    hidden=56,
+    multipliers=(1, 2, 2),
+    prediction="velocity",
+    base="encoder",
+    residual_scale=5.0,
+    residual_limit=4.0,
+    sampler="ddim",
+    steps=8,
+)
+
+
+def photographs_in(full: bool, images: Path | None) -> Material:
+    """Return patches of a folder's photographs, and crops of those that are held out.
+
+    Raises :class:`~course_lib.training.errors.SettingsError` without a folder.
+    """
+    if images is None:
+        raise SettingsError("this model learns from photographs: name their folder by --images")
+    train, test = (photographs(images, split=split) for split in ("train", "test"))
+    return Material(
+        train=PhotoPatches(train),
+        test=[(path.stem, middle(path)) for path in test],
+        source=f"{len(train)} photographs",
+        test_source=f"{len(test)} held-out photographs, their middle at half size",
+        licence=licences(images),
+    )
+
+
+def middle(path: Path) -> Image.Image:
+    """Return the middle of a photograph at half its size, at most 512 x 512 pixels."""
+    with Image.open(path) as opened:
+        half = opened.convert("RGB").reduce(2)
+    width, height = (min(CROP, side) for side in half.size)
+    left, top = (half.width - width) // 2, (half.height - height) // 2
+    return half.crop((left, top, left + width, top + height))
+
+
+def evaluate_upscaling(model: nn.Module, images: list[tuple[str, Image.Image]]) -> dict[str, Any]:
+    """Return what ``metrics.SR_PROTOCOL`` says, and the PSNR of bicubic interpolation."""
+    measured = measure_upscaler(wrap(model), images)["mean"]
+    bicubic = measure_upscaler(Bicubic(model.config.scale), images)["mean"]
+    return measured | {"psnr_y_of_bicubic": bicubic["psnr_y"]}
+
+
+def fast(model: nn.Module) -> nn.Module:
+    """Return the model with its weights in the layout that CPUs convolve fastest."""
+    return model.to(memory_format=torch.channels_last)
+
+
+def embedded() -> SRDiff:
+    """Return the embedded SRDiff, untrained but for its encoder: the shipped regression model."""
+    model = SRDiff(EMBEDDED)
+    model.rrdb.load_state_dict(weights.load("regression").state_dict())
+    return fast(model)
+
+
+def official(encoder: Path = Path("runs/rrdb")) -> SRDiff:
+    """Return the authors' configuration, untrained but for the encoder found in a run's folder."""
+    model = SRDiff(SRDiffConfig.official("div2k"))
+    model.rrdb.load_state_dict(weights.load("rrdb", encoder).state_dict())
+    return fast(model)
+
+
+ON_PHOTOGRAPHS = {
+    "material": photographs_in,
+    "examples": lambda found: found,
+    "evaluate": evaluate_upscaling,
+    "protocol": SR_PROTOCOL,
+}
+SHORT = {"betas": (0.9, 0.99), "clip": 0.5, "warmup": 100}
+
+UPSCALERS = {
+    "regression": Recipe(
+        summary="Residual network that answers with the mean of what would fit",
+        build=lambda: fast(ResidualSR(REGRESSION)),
+        config=TrainConfig(steps=14_000, batch_size=8, learning_rate=2e-3, **SHORT),
+        **ON_PHOTOGRAPHS,
+    ),
+    "srdiff": Recipe(
+        summary="SRDiff in a configuration that a processor can run",
+        build=embedded,
+        config=TrainConfig(steps=3_500, batch_size=8, learning_rate=1e-3, **SHORT),
+        **ON_PHOTOGRAPHS,
+    ),
+    "rrdb": Recipe(
+        summary="Encoder of SRDiff's authors, for a graphics card",
+        build=lambda: fast(RRDBEncoder()),
+        config=TrainConfig(steps=200_000, batch_size=16, learning_rate=2e-4, clip=0.0),
+        **ON_PHOTOGRAPHS,
+    ),
+    "srdiff-official": Recipe(
+        summary="SRDiff in the configuration of its authors, for a graphics card",
+        build=official,
+        config=TrainConfig(steps=400_000, batch_size=16, learning_rate=2e-4),
+        **ON_PHOTOGRAPHS,
+    ),
+}

@@ -1,0 +1,159 @@
+"""The upscalers themselves, and ``load``, which finds one by its name."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .. import weights
+from ..data.degradation import upscale as bicubic
+from ..models.blocks import from_network, to_network
+from .interface import Request, Upscaler, UpscalingError
+from .regression import ResidualSR
+from .rrdb import RRDBEncoder
+from .srdiff import SAMPLERS, SRDiff
+
+NAMES = ("nearest", "bicubic", "regression", "srdiff")
+
+
+class Nearest(Upscaler):
+    """Every pixel becomes a square."""
+
+    name = "nearest"
+
+    def __init__(self, scale: int = 4):
+        self.scale = scale
+
+    def enlarge(self, lr: torch.Tensor, request: Request) -> torch.Tensor:
+        """Repeat each pixel ``scale`` times in both directions."""
+        return F.interpolate(lr, scale_factor=self.scale, mode="nearest")
+
+
+class Bicubic(Nearest):
+    """The smooth curve through the pixels: :eq:`sr-kernel`."""
+
+    name = "bicubic"
+
+    def enlarge(self, lr: torch.Tensor, request: Request) -> torch.Tensor:
+        """Interpolate, and clip what overshoots."""
+        return bicubic(lr, self.scale).clamp(0, 1)
+
+
+class Regression(Upscaler):
+    """The regression model, which answers with the mean of what would fit."""
+
+    name = "regression"
+
+    def __init__(self, model: ResidualSR | RRDBEncoder):
+        self.model = for_inference(model)
+        self.scale = model.config.scale
+
+    @torch.inference_mode()
+    def enlarge(self, lr: torch.Tensor, request: Request) -> torch.Tensor:
+        """Apply the network."""
+        sr, _ = self.model.forward_with_condition(to_network(channels_last(lr)))
+        return from_network(sr).clamp(0, 1)
+
+
+class Diffusion(Upscaler):
+    """SRDiff, which draws one of the images that would fit."""
+
+    name = "srdiff"
+    samplers = SAMPLERS
+
+    def __init__(self, model: SRDiff):
+        self.model = for_inference(model)
+        self.scale = model.config.scale
+
+    def steps_for(self, steps: int | None, sampler: str | None) -> int:
+        """Return the number of steps, as :meth:`course_lib.upscaling.srdiff.SRDiff.sample`."""
+        try:
+            return self.model.steps_for(sampler, steps)
+        except ValueError as error:
+            raise UpscalingError(str(error)) from error
+
+    def enlarge(self, lr: torch.Tensor, request: Request) -> torch.Tensor:
+        """Draw from the model, with the noise that belongs to the tile's place."""
+        sampler = request.sampler or self.model.config.sampler
+        count = self.steps_for(request.steps, sampler)
+        n = len(lr)
+
+        def noise(draw: int) -> torch.Tensor:
+            # The images of a batch differ in their noise: each has a range of draws.
+            each = [request.noise(draw + i * (count + 1), self.scale) for i in range(n)]
+            return channels_last(torch.cat(each))
+
+        noises = [noise(draw) for draw in range(1, count + 1)] if sampler == "ddpm" else None
+        return self.model.sample(
+            channels_last(lr),
+            sampler=sampler,
+            steps=request.steps,
+            x_T=noise(0),
+            noises=noises,
+            temperature=request.temperature,
+            on_step=request.on_step,
+        )
+
+
+def load(name: str | Path, *, scale: int | None = None) -> Upscaler:
+    """Return an upscaler by its name, or one from a file or folder of yours.
+
+    Names are those of ``NAMES``; 'nearest' and 'bicubic' take any ``scale`` (4 unless
+    given), the others have their own. A path is the folder of a training run or its
+    ``.safetensors`` file, or a ``.ckpt`` file of SRDiff's authors (x4, or x8 with
+    ``scale=8``). Raises :class:`~course_lib.upscaling.interface.UpscalingError` for an
+    unknown name, and the errors of :func:`course_lib.weights.load` and
+    :meth:`course_lib.upscaling.srdiff.SRDiff.from_official` for files.
+    """
+    if name in ("nearest", "bicubic"):
+        if scale is not None and scale < 1:
+            raise UpscalingError(f"scale must be at least 1, not {scale}")
+        return (Nearest if name == "nearest" else Bicubic)(scale or 4)
+    if name in NAMES:
+        upscaler = wrap(weights.load(str(name)))
+    elif Path(name).suffix == ".ckpt":
+        upscaler = Diffusion(SRDiff.from_official(name, "celeba" if scale == 8 else "div2k"))
+    elif Path(name).exists():
+        upscaler = from_run(Path(name))
+    else:
+        raise UpscalingError(
+            f"there is no upscaler {str(name)!r}; known: {', '.join(NAMES)}, or the path of a "
+            "run's folder, of a .safetensors file, or of the authors' .ckpt file"
+        )
+    if scale not in (None, upscaler.scale):
+        raise UpscalingError(f"{name} enlarges by {upscaler.scale}, not by {scale}")
+    return upscaler
+
+
+def from_run(path: Path) -> Upscaler:
+    """Return the upscaler of a training run's folder or of its weights."""
+    if path.is_dir():
+        found = [n for n in weights.names(path) if (path / f"{n}.safetensors").exists()]
+        if len(found) != 1:
+            raise UpscalingError(
+                f"{path} holds {len(found)} models; name the .safetensors file instead"
+            )
+        return wrap(weights.load(found[0], path))
+    if path.suffix != ".safetensors":
+        raise UpscalingError(f"{path} is neither a folder nor a .safetensors or .ckpt file")
+    return wrap(weights.load(path.stem, path.parent))
+
+
+def wrap(model: nn.Module) -> Upscaler:
+    """Return the upscaler around a network."""
+    if isinstance(model, ResidualSR | RRDBEncoder):
+        return Regression(model)
+    if isinstance(model, SRDiff):
+        return Diffusion(model)
+    raise UpscalingError(f"{type(model).__name__} is not a model that enlarges images")
+
+
+def for_inference(model: nn.Module) -> nn.Module:
+    """Return the model ready for use, its weights in the layout that CPUs convolve fastest."""
+    return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def channels_last(images: torch.Tensor) -> torch.Tensor:
+    """Return the images with the channels of a pixel side by side in memory."""
+    return images.contiguous(memory_format=torch.channels_last)
