@@ -56,6 +56,11 @@ check-notebooks: $(VENV)/.installed-book  ## fail if a notebook is older than it
 train-%: $(VENV)/.installed-book  ## train a shipped model again, e.g. make train-vae (resumes)
 	$(BIN)/course-lib train $* --full --publish
 
+# These learn from a folder of photographs: make train-srdiff IMAGES=DIR
+train-regression train-srdiff: train-%: $(VENV)/.installed-book
+	@test -n "$(IMAGES)" || { echo "name a folder of photographs: make train-$* IMAGES=DIR"; exit 1; }
+	$(BIN)/course-lib train $* --images "$(IMAGES)" --publish
+
 clean:  ## remove the built book and caches, but not runs/ or .venv
 	rm -rf _build build dist *.egg-info .pytest_cache .hypothesis .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

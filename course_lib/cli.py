@@ -1,4 +1,8 @@
-"""The command line: ``course-lib train``, ``sample``, ``evaluate`` and ``models``."""
+"""The command line: ``course-lib`` with its commands.
+
+``train``, ``sample``, ``evaluate`` and ``models`` are here, those for enlarging images in
+``course_lib.cli_upscaling``.
+"""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -7,19 +11,33 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from . import cli_upscaling
+from .cli_common import (
+    LARGEST_SEED,
+    Force,
+    JsonFile,
+    Problem,
+    check_writable,
+    err,
+    out,
+    say,
+    write_json,
+)
+
 app = typer.Typer(
     name="course-lib",
-    help="Train, inspect and sample the models of the course "
+    help="Train, measure and use the models of the course "
     "'Deep Generative Models for Image Super-Resolution'.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-LARGEST_SEED = 2**63 - 1
+
+for command in (cli_upscaling.upscale, cli_upscaling.evaluate_sr, cli_upscaling.bench):
+    app.command()(command)
 
 Name = Annotated[str, typer.Argument(help="A model's name; 'course-lib models' lists them.")]
 Source = Annotated[
@@ -30,14 +48,6 @@ Sampler = Annotated[
     str | None, typer.Option(help="How to sample a diffusion model: ddpm, ddim or dpm-solver.")
 ]
 Steps = Annotated[int | None, typer.Option(min=1, help="Sampling steps of a diffusion model.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
-
-out = Console()
-err = Console(stderr=True)
-
-
-class Problem(Exception):
-    """Something that the user can mend; shown as one line, without a traceback."""
 
 
 def main() -> None:
@@ -54,36 +64,53 @@ def explain(error: Exception) -> int:
     Raises the error again where it is not the user's to mend. The classes are imported
     here, so that ``--help`` need not wait for PyTorch.
     """
-    from .data import DataError
+    from .bench import BenchError
+    from .data import DataError, ImageError
     from .metrics import MetricsError
     from .training import Interrupted
+    from .upscaling import CheckpointError, UpscalingError
     from .weights import WeightsError
+
+    problems = (
+        Problem,
+        BenchError,
+        CheckpointError,
+        DataError,
+        ImageError,
+        MetricsError,
+        UpscalingError,
+        WeightsError,
+        OSError,
+    )
 
     if isinstance(error, Interrupted):
         say(err, str(error), style="bold yellow")
         if error.folder:
             say(err, "Run the same command again to go on from there.")
         return 130
-    if isinstance(error, Problem | DataError | MetricsError | WeightsError | OSError):
+    if isinstance(error, problems):
         say(err, f"error: {error}", style="red")
         return 2
     raise error
 
 
-def say(console: Console, text: str, style: str = "") -> None:
-    """Print text as it is: brackets in a path are no markup, and lines are not broken."""
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
-
-
 @app.command()
 def models() -> None:
-    """List the shipped models: what they are, their size and what was measured."""
+    """List the shipped models: what they are, their size and what was measured.
+
+    Those that enlarge images come last, with the factor.
+    """
     from . import weights
 
     table = Table("name", "model", "parameters", "metrics on the test set", title="shipped models")
-    for name in weights.names():
-        card = weights.card(name)
-        table.add_row(name, card["summary"], f"{card['parameters']:,}", measured(card))
+    cards = [weights.card(name) for name in weights.names()]
+    for upscales in (False, True):
+        for card in cards:
+            scale = card["config"].get("scale")
+            if (scale is not None) == upscales:
+                summary = card["summary"] + (f" (enlarges by {scale})" if upscales else "")
+                table.add_row(card["name"], summary, f"{card['parameters']:,}", measured(card))
+        table.add_section()
     out.print(table)
 
 
@@ -138,16 +165,6 @@ def sample(
     say(out, f"{number:,} images from {name} (seed {seed}) are in {output}")
 
 
-def check_writable(path: Path, force: bool) -> None:
-    """Raise :class:`Problem` where no file can be written, or one would be lost unasked."""
-    if not path.parent.is_dir():
-        raise Problem(f"the folder {path.parent} does not exist")
-    if path.is_dir():
-        raise Problem(f"{path} is a folder")
-    if path.exists() and not force:
-        raise Problem(f"{path} exists already; --force overwrites it")
-
-
 @contextmanager
 def progress(text: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show what is going on; the function yielded takes how much of ``total`` is done."""
@@ -167,9 +184,7 @@ def evaluate(
     source: Source = None,
     sampler: Sampler = None,
     steps: Steps = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="A file for all numbers and the protocol.")
-    ] = None,
+    json_file: JsonFile = None,
     force: Force = False,
 ) -> None:
     """Measure a model's samples beside real images: how near, how true, how complete.
@@ -177,8 +192,6 @@ def evaluate(
     The Fréchet feature distance (lower is better), precision and recall, and the share of
     every class. They depend on the number of samples: compare only what has the same.
     """
-    import json
-
     from . import metrics
 
     if json_file:
@@ -205,10 +218,7 @@ def evaluate(
             **results,
             "protocol": metrics.PROTOCOL,
         }
-        json_file.write_text(
-            json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-        say(out, f"the numbers are in {json_file}")
+        write_json(json_file, about)
 
 
 def measurements(name: str, results: dict[str, Any]) -> Table:
@@ -253,6 +263,10 @@ def train(
     full: Annotated[
         bool, typer.Option("--full", help="All 60,000 images instead of the 12,000 that ship.")
     ] = False,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="The folder of photographs that a model which upscales learns from."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images a step.")] = None,
     seed: Annotated[
@@ -263,7 +277,9 @@ def train(
     ] = None,
     publish: Annotated[
         bool,
-        typer.Option("--publish", help="Put weights and card into the package (needs --full)."),
+        typer.Option(
+            "--publish", help="Put weights and card into the package (needs --full or --images)."
+        ),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
@@ -278,8 +294,11 @@ def train(
     from . import weights
     from .training import RECIPES, SettingsError, recipes
 
-    if publish and not full:
-        raise Problem("--publish replaces a shipped model, so it needs --full")
+    if publish and not (full or images):
+        raise Problem(
+            "--publish replaces a shipped model, so it needs --full, or --images for a model "
+            "that upscales"
+        )
     if publish and not os.access(weights.folder(), os.W_OK):
         raise Problem(f"{weights.folder()} is not writable; train without --publish")
     if name not in RECIPES:
@@ -290,6 +309,7 @@ def train(
             name,
             folder,
             full=full,
+            images=images,
             steps=steps,
             batch_size=batch_size,
             seed=seed,

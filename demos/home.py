@@ -27,7 +27,7 @@ def sheet(name: str, number: int, seed: int) -> bytes:
 
 def generative_models() -> list[str]:
     """Return the names of the shipped models that can be sampled."""
-    return [name for name in weights.names() if hasattr(load(name), "sample")]
+    return [name for name in weights.names() if metrics.draws(load(name))]
 
 
 st.set_page_config(page_title="Pictures from noise")

@@ -36,6 +36,7 @@ print(json.dumps(found))
         "course_lib.cli",
         "course_lib.models",
         "course_lib.data",
+        "course_lib.upscaling",
         "course_lib.weights",
         "course_lib.show",
         "course_lib.widgets",
@@ -79,14 +80,29 @@ def test_models_need_torch_alone(loaded_after):
     assert not loaded_after["course_lib.models"] & {"accelerate", "PIL", "safetensors"}
 
 
+def test_upscaling_loads_weights_only_when_they_are_asked_for(loaded_after):
+    assert not loaded_after["course_lib.upscaling"] & {"accelerate", "safetensors"}
+
+
 # The arrows of the design
 
 
 FORBIDDEN = {
-    "diffusion": {"models", "metrics", "data", "training", "show", "widgets", "cli", "weights"},
+    "diffusion": {
+        "models",
+        "metrics",
+        "data",
+        "upscaling",
+        "training",
+        "show",
+        "widgets",
+        "cli",
+        "weights",
+    },
     "metrics": {"training", "show", "widgets", "cli"},
-    "models": {"metrics", "training", "show", "widgets", "cli", "weights"},
-    "data": {"models", "training", "weights", "show", "widgets", "cli"},
+    "models": {"metrics", "upscaling", "training", "show", "widgets", "cli", "weights"},
+    "data": {"models", "upscaling", "training", "weights", "show", "widgets", "cli"},
+    "upscaling": {"training", "show", "widgets", "cli", "cli_upscaling", "bench"},
     "weights": {"training", "show", "widgets", "cli", "data", "metrics"},
     "training": {"show", "widgets", "cli"},
     "show": {"training", "widgets", "cli", "models", "data"},
@@ -135,7 +151,7 @@ def test_arrows_point_one_way(path):
     inside, outside = imports_of(path)
     part = part_of(path)
     assert not inside & FORBIDDEN.get(part, set())
-    if part in ("models", "data", "weights", "training", "diffusion", "metrics"):
+    if part in ("models", "data", "weights", "training", "diffusion", "metrics", "upscaling"):
         assert not outside & OUTSIDE
 
 
@@ -143,6 +159,7 @@ def test_the_imports_are_really_seen():
     """The judge above must not be blind."""
     assert imports_of(PACKAGE / "training" / "recipes.py")[0] >= {"data", "weights", "models"}
     assert imports_of(PACKAGE / "widgets.py")[0] == {"show"}
+    assert imports_of(PACKAGE / "upscaling" / "upscalers.py")[0] >= {"data", "models", "weights"}
     assert "ipywidgets" in imports_of(PACKAGE / "widgets.py")[1]
     assert imports_of(PACKAGE / "models" / "vae.py")[0] == {"models", "noise"}
 

@@ -18,5 +18,5 @@ def example(name: str) -> torch.Tensor:
     """
     if name not in EXAMPLES:
         raise ValueError(f"unknown example {name!r}; known: {', '.join(EXAMPLES)}")
-    with as_file(files(__package__) / "crops" / f"{name}.webp") as path, Image.open(path) as im:
+    with as_file(files(__package__) / f"example-{name}.webp") as path, Image.open(path) as im:
         return to_tensor(im.convert("RGB"))

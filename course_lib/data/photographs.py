@@ -24,7 +24,7 @@ def photographs(folder: str | Path, *, split: str = "train") -> list[Path]:
     if split not in ("train", "test"):
         raise ValueError(f"unknown split {split!r}; known: train, test")
     folder = Path(folder)
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if len(found) < 2:
         raise DataError(
             f"{folder} holds {len(found)} photographs; at least 2 are needed, one to learn from "
@@ -32,6 +32,18 @@ def photographs(folder: str | Path, *, split: str = "train") -> list[Path]:
         )
     held_out = found[::-HELD_OUT_EVERY][::-1] if len(found) > HELD_OUT_EVERY else found[-1:]
     return held_out if split == "test" else [p for p in found if p not in held_out]
+
+
+def opened(path: Path) -> Image.Image:
+    """Return a photograph in mode RGB.
+
+    Raises :class:`~course_lib.data.small.DataError` where its file is damaged or is none.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
+        raise DataError(f"{path} cannot be read as a photograph ({error})") from error
 
 
 def pair(image: Image.Image, scale: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -56,7 +68,7 @@ class PhotoPatches:
     pixel; patches start at every eighth low-resolution pixel; the ``keep`` share with most
     detail is kept, since a flat patch teaches little; each occurs in its eight
     orientations. Raises :class:`~course_lib.data.small.DataError` where no photograph is
-    large enough.
+    large enough, and where one cannot be read.
     """
 
     def __init__(
@@ -73,14 +85,12 @@ class PhotoPatches:
         self.pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
         places, details = [], []
         for path in paths:
-            with Image.open(path) as opened:
-                photograph = opened.convert("RGB")
+            photograph = opened(path)
             for zoom in zooms:
                 sides = tuple(round(side * zoom) for side in photograph.size)
-                image = photograph.resize(sides, Image.Resampling.BICUBIC)
-                low, high = pair(image, scale)
-                if min(low.shape[1:]) < size:
+                if min(sides) < scale * size:
                     continue
+                low, high = pair(photograph.resize(sides, Image.Resampling.BICUBIC), scale)
                 found = detail(high, window=scale * size, stride=scale * stride)
                 rows, columns = found.shape
                 grid = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)) * stride
@@ -132,5 +142,5 @@ def licences(folder: str | Path) -> str:
     sources = Path(folder) / "SOURCES.csv"
     if not sources.is_file():
         return "as stated by the photographs' owners"
-    with sources.open(newline="") as file:
+    with sources.open(newline="", encoding="utf-8") as file:
         return ", ".join(sorted({row["licence"] for row in csv.DictReader(file)}))

@@ -10,12 +10,14 @@ from .frechet import frechet_distance, frechet_of_gaussians
 from .operations import count_operations
 from .perceptual import PerceptualDistance, feature_distance, lpips, perceptual
 from .precision_recall import precision_recall
-from .sampling import draw, sampling_options
+from .sampling import draw, draws, sampling_options
 from .sharpness import gradient_ratio, mean_gradient, radial_spectrum
+from .super_resolution import SR_PROTOCOL, measure_upscaler
 
 __all__ = [
     "PROTOCOL",
     "SAMPLES",
+    "SR_PROTOCOL",
     "Classifier",
     "ClassifierConfig",
     "MetricsError",
@@ -23,6 +25,7 @@ __all__ = [
     "class_coverage",
     "count_operations",
     "draw",
+    "draws",
     "evaluate",
     "evaluate_model",
     "feature_distance",
@@ -34,6 +37,7 @@ __all__ = [
     "lr_psnr",
     "luma",
     "mean_gradient",
+    "measure_upscaler",
     "perceptual",
     "precision_recall",
     "psnr",

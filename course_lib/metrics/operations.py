@@ -20,6 +20,11 @@ class _Counter(TorchDispatchMode):
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if operation.overloadpacket not in flop_registry:
+            with self:  # in inference mode convolutions arrive whole: look into them
+                result = operation.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
         result = operation(*args, **kwargs)
         if count := flop_registry.get(operation.overloadpacket):
             self.total += count(*args, **kwargs, out_val=result)

@@ -13,6 +13,15 @@ from .errors import MetricsError
 BATCH = 500  # images drawn at a time
 
 
+def draws(model: nn.Module) -> bool:
+    """Return whether the model draws images from noise alone, by ``model.sample(n)``.
+
+    A model that enlarges images may have a ``sample`` too, but it needs an image to start from.
+    """
+    sample = getattr(model, "sample", None)
+    return sample is not None and "n" in inspect.signature(sample).parameters
+
+
 def sampling_options(
     model: nn.Module, *, name: str, sampler: str | None = None, steps: int | None = None
 ) -> dict[str, Any]:
@@ -21,7 +30,12 @@ def sampling_options(
     ``name`` is what messages call the model. Raises ``MetricsError`` for a model that
     has nothing to sample from, or that has no such option.
     """
-    if not hasattr(model, "sample"):
+    if hasattr(getattr(model, "config", None), "scale"):
+        raise MetricsError(
+            f"{name!r} enlarges images, and draws none of its own: use 'course-lib upscale' or "
+            "course_lib.upscaling.load, and 'course-lib evaluate-sr' to measure it"
+        )
+    if not draws(model):
         raise MetricsError(f"{name!r} is not a generative model: it has nothing to sample from")
     given = {"sampler": sampler, "steps": steps}
     given = {option: value for option, value in given.items() if value is not None}

@@ -3,9 +3,11 @@
 Chapter: *SRDiff*. It differs from the paper's U-Net so that a laptop's processor can run it:
 each block of fold x fold pixels is folded into channels before the first convolution, the
 condition enters at the start, the time scales and shifts the features (Perez et al., 2018,
-arXiv:1709.07871), and the way up adds what the way down kept instead of stacking it. Like the
-paper's it has no normalisation, so what it makes of a pixel depends on its surroundings only
-and an image can be worked on in tiles.
+arXiv:1709.07871), and the way up adds what the way down kept instead of stacking it. What it
+predicts is the residual itself, as a gain times the state plus a correction: where nothing can
+be missing, a gain of 0 suffices, and no noise has to find its way through the network. Like
+the paper's it has no normalisation, so what it makes of a pixel depends on its surroundings
+only and an image can be worked on in tiles.
 """
 
 import itertools
@@ -33,7 +35,7 @@ class ModulatedBlock(nn.Module):
 
 
 class CompactUNet(nn.Module):
-    """Predict (N, 3, H, W) from a state (N, 3, H, W), times (N,) and a projected condition.
+    """Predict x_0 (N, 3, H, W) from a state (N, 3, H, W), times (N,) and a projected condition.
 
     ``hidden`` times each of ``multipliers`` are the channels of the resolutions, the first of
     which is the low resolution; each has two blocks on the way down and two on the way up.
@@ -47,7 +49,7 @@ class CompactUNet(nn.Module):
         hidden: int,
         multipliers: tuple[int, ...],
         fold: int,
-        time_dim: int = 128,
+        time_dim: int = 64,
     ):
         super().__init__()
         widths = [hidden * multiplier for multiplier in multipliers]
@@ -65,16 +67,17 @@ class CompactUNet(nn.Module):
         self.shrink = nn.ModuleList([nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs])
         self.grow = nn.ModuleList([nn.Conv2d(b, 4 * a, 1) for a, b in pairs])
         self.up = nn.ModuleList([blocks(width) for width in widths])
-        self.last = zeroed(nn.Conv2d(hidden, 3 * fold**2, 3, padding=1))
+        self.last = zeroed(nn.Conv2d(hidden, 2 * 3 * fold**2, 3, padding=1))
 
     def project(self, condition: torch.Tensor) -> torch.Tensor:
         """Return the condition as the network adds it, once for all steps of an image."""
         return self.condition(condition)
 
     def forward(self, x_t: torch.Tensor, t: torch.Tensor, projected: torch.Tensor) -> torch.Tensor:
-        """Apply the network: :eq:`srdiff-condition` at its start."""
+        """Apply the network: :eq:`srdiff-condition` at its start, :eq:`srdiff-gain` at its end."""
         time = self.time(time_embedding(t, self.time_dim).to(x_t.dtype))
-        h = self.first(F.pixel_unshuffle(x_t, self.fold)) + projected
+        folded = F.pixel_unshuffle(x_t, self.fold)
+        h = self.first(folded) + projected
         kept = []
         for level, blocks in enumerate(self.down):
             if level:
@@ -87,4 +90,5 @@ class CompactUNet(nn.Module):
                 h = kept[level] + F.pixel_shuffle(self.grow[level](h), 2)
             for block in self.up[level]:
                 h = block(h, time)
-        return F.pixel_shuffle(self.last(h), self.fold)
+        gain, correction = self.last(h).chunk(2, dim=1)
+        return F.pixel_shuffle(gain * folded + correction, self.fold)

@@ -4,6 +4,7 @@
 have any size: it is worked on in tiles where it is large.
 """
 
+import math
 import secrets
 import time
 from collections.abc import Callable
@@ -13,10 +14,11 @@ import torch
 from PIL import Image
 
 from ..data.reading import to_image, to_tensor
-from .tiling import Canvas, NoiseField, Tile, tiles
+from .tiling import ALIGNMENT, Canvas, NoiseField, Tile, tiles
 
 Picture = Image.Image | torch.Tensor
 AUTO_TILE, OVERLAP = 192, 32
+SEEDS = 2**32  # as many as PyTorch's generator on the CPU tells apart
 
 
 class UpscalingError(ValueError):
@@ -135,8 +137,10 @@ class Upscaler:
         """
         started = time.monotonic()
         lr = self._checked(image, steps, sampler, temperature, samples, seed)
-        if self.samplers:
-            seed = secrets.randbelow(2**31) if seed is None else seed
+        if not self.samplers:
+            seed = None
+        elif seed is None:
+            seed = secrets.randbelow(2**31)
         plan = self._plan(lr, tile)
         if keep_states and (len(plan) > 1 or not self.samplers):
             raise UpscalingError(
@@ -178,10 +182,11 @@ class Upscaler:
         height, width = lr.shape[2:]
         if tile == "auto":
             small = height * width <= (AUTO_TILE + 2 * OVERLAP) ** 2
-            tile = -(-max(height, width) // 4) * 4 if small else AUTO_TILE
-        elif not isinstance(tile, int) or tile < 2 * OVERLAP or tile % 4:
+            tile = max(height, width) if small else AUTO_TILE
+        elif type(tile) is not int or tile < 2 * OVERLAP or tile % ALIGNMENT:
             raise UpscalingError(
-                f"tile must be 'auto' or a multiple of 4 from {2 * OVERLAP} on, not {tile!r}"
+                f"tile must be 'auto' or a multiple of {ALIGNMENT} from {2 * OVERLAP} on, "
+                f"not {tile!r}"
             )
         if max(height, width) <= tile:
             return [Tile(0, 0, height, width)]
@@ -204,10 +209,16 @@ class Upscaler:
                     raise UpscalingError(f"{self.name} draws nothing, so it has no {option}")
             if samples != 1:
                 raise UpscalingError(f"{self.name} has one answer, so samples must be 1")
-        if samples < 1:
-            raise UpscalingError(f"samples must be at least 1, not {samples}")
-        if seed is not None and not 0 <= seed < 2**63 - samples:
-            raise UpscalingError(f"seed must be a whole number from 0 on, not {seed}")
+        if type(samples) is not int or samples < 1:
+            raise UpscalingError(f"samples must be a whole number from 1 on, not {samples!r}")
+        if seed is not None and not (type(seed) is int and 0 <= seed <= SEEDS - samples):
+            raise UpscalingError(
+                f"seed must be a whole number from 0 to {SEEDS - samples:,}, not {seed!r}"
+            )
+        if steps is not None and type(steps) is not int:
+            raise UpscalingError(f"steps must be a whole number, not {steps!r}")
+        if temperature is not None and not 0 <= temperature < math.inf:
+            raise UpscalingError(f"temperature must be a number from 0 on, not {temperature}")
         if sampler is not None and sampler not in self.samplers:
             raise UpscalingError(
                 f"{self.name} has no sampler {sampler!r}; known: {', '.join(self.samplers)}"
@@ -222,4 +233,4 @@ class Upscaler:
             raise UpscalingError(f"image must be (N, 3, H, W), not {tuple(image.shape)}")
         if not image.is_floating_point() or not bool(((image >= 0) & (image <= 1)).all()):
             raise UpscalingError("image must be of floating point numbers in [0, 1]")
-        return image.float()
+        return image.detach().float()

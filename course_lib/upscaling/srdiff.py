@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from ..diffusion import (
+    PREDICTIONS,
     Schedule,
     cosine_schedule,
     q_sample,
@@ -27,7 +28,9 @@ from ..diffusion import (
     sample_dpm_solver,
     target,
     to_x0,
+    trailing_timesteps,
 )
+from ..diffusion.process import jump_factors
 from ..diffusion.samplers import OnStep
 from ..models.blocks import from_network, to_network
 from ..noise import standard_normal
@@ -41,7 +44,7 @@ SAMPLERS = ("ddpm", "ddim", "dpm-solver")
 CHOICES = {
     "encoder": ("rrdb", "residual"),
     "denoiser": ("official", "compact"),
-    "prediction": ("epsilon", "velocity"),
+    "prediction": PREDICTIONS,
     "base": ("bicubic", "encoder"),
     "loss": ("l1", "l2"),
     "sampler": SAMPLERS,
@@ -58,11 +61,11 @@ class SRDiffConfig:
 
     ``encoder`` is 'rrdb' with ``encoder_blocks`` and ``encoder_features``, or 'residual';
     ``denoiser`` is 'official' or 'compact', with ``hidden`` times ``multipliers`` channels;
-    ``prediction`` is 'epsilon' or 'velocity', ``loss`` 'l1' or 'l2'. The residual is taken
-    from ``base``, the 'bicubic' enlargement (times ``base_gain``) or the 'encoder' image,
-    multiplied by ``residual_scale`` and clipped to ``residual_limit``, as are estimates of
-    it in each step. ``sampler``, ``steps`` (of those that choose theirs), ``temperature``
-    and ``back_projections`` are the defaults of :meth:`SRDiff.sample`.
+    ``prediction`` is 'epsilon', 'x0' or 'velocity', ``loss`` 'l1' or 'l2'. The residual is
+    taken from ``base``, the 'bicubic' enlargement (times ``base_gain``) or the 'encoder'
+    image, multiplied by ``residual_scale`` and clipped to ``residual_limit``, as are
+    estimates of it in each step. ``sampler``, ``steps`` (of those that choose theirs),
+    ``temperature`` and ``back_projections`` are the defaults of :meth:`SRDiff.sample`.
     """
 
     scale: int = 4
@@ -227,10 +230,17 @@ class SRDiff(nn.Module):
     def objective(
         self, x0: torch.Tensor, t: torch.Tensor, epsilon: torch.Tensor, condition: Condition
     ) -> torch.Tensor:
-        """Return :eq:`srdiff-objective` for given steps ``t`` (N,) and noise (N, 3, H, W)."""
+        """Return :eq:`srdiff-objective` for given steps ``t`` (N,) and noise (N, 3, H, W).
+
+        An error of x_0 is divided by the noise's share, which makes it one of the velocity:
+        else the steps with most noise, where x_0 is anyone's guess, would outweigh all others.
+        """
         x_t = q_sample(x0, t, epsilon, self.schedule)
         wanted = target(self.config.prediction, x0, epsilon, t, self.schedule)
         error = self.denoise_fn(x_t, t, condition.projected) - wanted
+        if self.config.prediction == "x0":
+            _, spread = jump_factors(t, x0, self.schedule)
+            error = error / spread
         return error.abs().mean() if self.config.loss == "l1" else error.square().mean()
 
     def denoise(self, x_t: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
@@ -337,7 +347,8 @@ class SRDiff(nn.Module):
                     "'dpm-solver'"
                 )
             return timesteps
-        return min(self.config.steps, timesteps) if steps is None else steps
+        steps = min(self.config.steps, timesteps) if steps is None else steps
+        return len(trailing_timesteps(timesteps, steps))  # which refuses impossible numbers
 
     def _padded_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the smallest sides that the U-Net can halve and the scale divides."""

@@ -62,15 +62,15 @@ def feather(length: int, ramp: int, *, rises: bool, falls: bool) -> torch.Tensor
     """Return blending weights (length,) for one side of a tile.
 
     They rise from 0 to 1 and fall again within ``ramp`` pixels of those ends where there is
-    a neighbour. The outer half of the ramp is 0: there a network sees least of what is
-    around.
+    a neighbour, so that two tiles that share ``ramp`` pixels have weights that sum to 1. The
+    outer quarter of the ramp is 0, since there a network sees least of what is around, and
+    the inner quarter is 1.
     """
     place = torch.arange(length, dtype=torch.float32) + 0.5
     weights = torch.ones(length)
-    if rises:
-        weights = torch.minimum(weights, (2 * place / ramp - 1).clamp(0, 1))
-    if falls:
-        weights = torch.minimum(weights, (2 * (length - place) / ramp - 1).clamp(0, 1))
+    for there, distance in ((rises, place), (falls, length - place)):
+        if there and ramp:
+            weights = torch.minimum(weights, (2 * distance / ramp - 0.5).clamp(0, 1))
     return weights
 
 

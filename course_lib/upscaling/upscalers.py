@@ -77,11 +77,12 @@ class Diffusion(Upscaler):
         """Draw from the model, with the noise that belongs to the tile's place."""
         sampler = request.sampler or self.model.config.sampler
         count = self.steps_for(request.steps, sampler)
-        n = len(lr)
+        n, timesteps = len(lr), self.model.config.timesteps
 
         def noise(draw: int) -> torch.Tensor:
-            # The images of a batch differ in their noise: each has a range of draws.
-            each = [request.noise(draw + i * (count + 1), self.scale) for i in range(n)]
+            # The images of a batch differ in their noise: each has a range of draws, which
+            # is the same for all numbers of steps.
+            each = [request.noise(draw + i * (timesteps + 1), self.scale) for i in range(n)]
             return channels_last(torch.cat(each))
 
         noises = [noise(draw) for draw in range(1, count + 1)] if sampler == "ddpm" else None
@@ -107,8 +108,8 @@ def load(name: str | Path, *, scale: int | None = None) -> Upscaler:
     :meth:`course_lib.upscaling.srdiff.SRDiff.from_official` for files.
     """
     if name in ("nearest", "bicubic"):
-        if scale is not None and scale < 1:
-            raise UpscalingError(f"scale must be at least 1, not {scale}")
+        if scale is not None and (type(scale) is not int or scale < 1):
+            raise UpscalingError(f"scale must be a whole number of at least 1, not {scale!r}")
         return (Nearest if name == "nearest" else Bicubic)(scale or 4)
     if name in NAMES:
         upscaler = wrap(weights.load(str(name)))

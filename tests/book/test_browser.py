@@ -11,7 +11,13 @@ pytestmark = pytest.mark.browser
 
 PHONE = {"width": 375, "height": 812}
 MODEL_PAGES = ("autoencoder", "vae", "gan", "dcgan", "wgan", "ddpm", "comparison")
-SLIDER_PAGES = ("index", "foundations/probability", *(f"models/{name}" for name in MODEL_PAGES))
+CHAPTERS = (
+    "foundations/probability",
+    "foundations/super-resolution",
+    *(f"models/{name}" for name in MODEL_PAGES),
+    "upscaling/srdiff",
+)
+SLIDER_PAGES = ("index", *CHAPTERS)
 
 
 def open_page(page: Page, site: str, path: str) -> None:
@@ -124,10 +130,10 @@ def test_figures_take_the_colour_of_the_text(page: Page, site: str):
     assert light < 200 < 500 < dark
 
 
-@pytest.mark.parametrize("name", ["probability", *MODEL_PAGES])
-def test_chapter_offers_its_notebook(page: Page, site: str, name: str):
-    folder = "foundations" if name == "probability" else "models"
-    open_page(page, site, f"{folder}/{name}.html")
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_chapter_offers_its_notebook(page: Page, site: str, chapter: str):
+    name = chapter.rsplit("/", 1)[1]
+    open_page(page, site, f"{chapter}.html")
     links = page.locator("a").evaluate_all("links => links.map(link => link.href)")
     assert any("colab" in link and link.endswith(f"/notebooks/{name}.ipynb") for link in links)
     assert any("mybinder" in link and f"notebooks/{name}.ipynb" in link for link in links)

@@ -11,6 +11,8 @@ def test_a_convolution_and_its_two_backward_passes():
     images = torch.zeros(2, 3, 10, 12)
     forward = 2 * (2 * 8 * 10 * 12) * (3 * 3 * 3)
     assert count_operations(lambda: layer(images)) == forward
+    with torch.inference_mode():
+        assert count_operations(lambda: layer(images)) == forward
     # The input has no gradient, so backwards there is the weights' product alone.
     assert count_operations(lambda: layer(images).sum().backward()) == 2 * forward
     images.requires_grad_()

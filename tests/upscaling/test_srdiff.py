@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from course_lib.data.degradation import downscale, upscale
-from course_lib.diffusion import posterior, q_sample, sample_ddpm, velocity
+from course_lib.diffusion import epsilon_from_x0, posterior, q_sample, sample_ddpm, velocity
 from course_lib.models.blocks import from_network, to_network
 from course_lib.training.loop import TrainConfig, fit
 from course_lib.upscaling import SRDiff, SRDiffConfig, srdiff_schedule
@@ -124,6 +124,20 @@ def test_objective_is_that_of_the_authors(golden, golden_srdiff, condition):
         for t in golden["t_list"]
     ]
     assert_close(torch.stack(losses), golden["loss_l1"], atol=1e-5, rtol=0)
+
+
+def test_an_error_of_x0_counts_as_one_of_the_velocity(tiny_srdiff):
+    """Whatever the network says: the same state and x_0, asked for in two ways."""
+    model = tiny_srdiff(prediction="x0", **OPTIONS)
+    x0, epsilon, guess = (images(3, 3, 32, 32, seed=s) for s in (1, 2, 3))
+    condition = model.condition(images(3, 3, 8, 8))
+    t = torch.tensor([0, 3, 5])
+    model.denoise_fn.forward = lambda x_t, t, projected: guess
+    x_t = q_sample(x0, t, epsilon, model.schedule)
+    implied = epsilon_from_x0(x_t, t, guess, model.schedule)
+    error = velocity(guess, implied, t, model.schedule) - velocity(x0, epsilon, t, model.schedule)
+    loss = model.objective(x0, t, epsilon, condition)
+    assert_close(loss, error.abs().mean(), rtol=1e-4, atol=1e-6)
 
 
 def test_a_step_back_is_that_of_the_authors(golden, golden_srdiff, condition):
@@ -321,7 +335,7 @@ def test_temperature_scales_the_start(tiny_srdiff, sampler):
 @pytest.mark.parametrize("encoder", ["rrdb", "residual"])
 @pytest.mark.parametrize("denoiser", ["official", "compact"])
 @pytest.mark.parametrize("base", ["bicubic", "encoder"])
-@pytest.mark.parametrize("prediction", ["epsilon", "velocity"])
+@pytest.mark.parametrize("prediction", ["epsilon", "x0", "velocity"])
 def test_all_the_parts_fit_together(tiny_srdiff, encoder, denoiser, base, prediction):
     model = tiny_srdiff(
         encoder=encoder, denoiser=denoiser, base=base, prediction=prediction, **OPTIONS

@@ -37,6 +37,8 @@ SHIPPED = {
     "wgan",
     "wgan-gp",
     "ddpm",
+    "regression",
+    "srdiff",
 }
 
 CARD_FIELDS = {
@@ -60,7 +62,7 @@ CARD_FIELDS = {
 }
 
 
-NOT_GENERATIVE = ("Autoencoder", "Classifier")
+NOT_GENERATIVE = ("Autoencoder", "Classifier", "ResidualSR", "SRDiff")
 
 # A card from before there was such a setting means what it was then: the default of today.
 NEWER_SETTINGS = {
@@ -76,7 +78,8 @@ def test_exactly_these_models_ship():
 
 def test_shipped_weights_fit_the_budget():
     sizes = [path.stat().st_size for path in weights.folder().glob("*.safetensors")]
-    assert sum(sizes) <= 12_000_000
+    assert sum(sizes) <= 40_000_000
+    assert (weights.folder() / "srdiff.safetensors").stat().st_size <= 8_000_000
 
 
 def test_every_file_has_a_card_and_every_card_a_file():
@@ -117,7 +120,8 @@ class TestShipped:
         assert hashlib.sha256(path.read_bytes()).hexdigest() == card["sha256"]
         tensors = safetensors.torch.load_file(path)
         model = weights.build(card["model"], card["config"])
-        buffers = {name: tensors.pop(name) for name, _ in model.named_buffers()}
+        stored = model.state_dict().keys()
+        buffers = {name: tensors.pop(name) for name, _ in model.named_buffers() if name in stored}
         assert sum(tensor.numel() for tensor in tensors.values()) == card["parameters"]
         assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
         assert all(tensor.isfinite().all() for tensor in tensors.values())
