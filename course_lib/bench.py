@@ -28,11 +28,11 @@ from .models.blocks import to_network
 from .noise import seeded, standard_normal
 from .upscaling import CheckpointError, SRDiff, SRDiffConfig, UpscalingError
 from .upscaling.srdiff import Condition
-from .upscaling.upscalers import NAMES, channels_last, for_inference, load
+from .upscaling.upscalers import UPSCALERS, channels_last, for_inference, load
 from .weights import WeightsError
 
 PLAIN, TUNED = "srdiff-official", "srdiff-official-tuned"
-MODELS = (*NAMES, TUNED, PLAIN)
+MODELS = (*UPSCALERS, TUNED, PLAIN)
 CONVOLUTION = "convolution"  # not a model: what the machine can do at best
 PROTOCOL = (
     "Each model enlarges one image of size x size pixels in a process of its own, once to warm "

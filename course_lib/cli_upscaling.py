@@ -428,7 +428,7 @@ def evaluate_sr(
 
     if json_file:
         check_writable(json_file, force)
-    names = split_names(models, upscaling.NAMES)
+    names = split_names(models, upscaling.UPSCALERS)
     given = {"steps": steps, "sampler": sampler_name(sampler), "temperature": temperature}
     if record is not None:
         if any(value is not None for value in given.values()):

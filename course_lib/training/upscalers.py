@@ -34,15 +34,17 @@ EMBEDDED = SRDiffConfig(
     base="encoder",
     residual_scale=5.0,
     residual_limit=4.0,
+    loss="l2",
     sampler="ddim",
     steps=8,
+    temperature=0.9,
 )
 
 
 def photographs_in(full: bool, images: Path | None) -> Material:
     """Return patches of a folder's photographs, and crops of those that are held out.
 
-    Raises :class:`~course_lib.training.errors.SettingsError` without a folder.
+    Raises ``SettingsError`` without a folder.
     """
     if images is None:
         raise SettingsError("this model learns from photographs: name their folder by --images")
@@ -109,7 +111,7 @@ UPSCALERS = {
     "srdiff": Recipe(
         summary="SRDiff in a configuration that a processor can run",
         build=embedded,
-        config=TrainConfig(steps=3_500, batch_size=8, learning_rate=1e-3, **SHORT),
+        config=TrainConfig(steps=2_000, batch_size=8, learning_rate=1e-3, **SHORT),
         **ON_PHOTOGRAPHS,
     ),
     "rrdb": Recipe(

@@ -12,7 +12,7 @@ from .regression import RegressionConfig, ResidualSR
 from .srdiff import SRDiff, SRDiffConfig, srdiff_schedule
 
 __all__ = [
-    "NAMES",
+    "UPSCALERS",
     "Cancelled",
     "CheckpointError",
     "Progress",
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("NAMES", "load"):
+    if name in ("UPSCALERS", "load"):
         from . import upscalers
 
         return getattr(upscalers, name)

@@ -39,7 +39,7 @@ class CompactUNet(nn.Module):
 
     ``hidden`` times each of ``multipliers`` are the channels of the resolutions, the first of
     which is the low resolution; each has two blocks on the way down and two on the way up.
-    H and W must be divisible by :attr:`multiple`.
+    H and W must be divisible by ``multiple``.
     """
 
     def __init__(

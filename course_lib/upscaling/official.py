@@ -20,7 +20,7 @@ class CheckpointError(RuntimeError):
 
 
 def load_official(model: nn.Module, path: Path) -> None:
-    """Load the authors' file at ``path`` into an :class:`~course_lib.upscaling.SRDiff`.
+    """Load the authors' file at ``path`` into an :class:`~course_lib.upscaling.srdiff.SRDiff`.
 
     Raises :class:`CheckpointError`, before anything is changed, unless its tensors are
     exactly the model's, with the model's schedule.

@@ -14,7 +14,7 @@ from .regression import ResidualSR
 from .rrdb import RRDBEncoder
 from .srdiff import SAMPLERS, SRDiff
 
-NAMES = ("nearest", "bicubic", "regression", "srdiff")
+UPSCALERS = ("nearest", "bicubic", "regression", "srdiff")
 
 
 class Nearest(Upscaler):
@@ -100,18 +100,18 @@ class Diffusion(Upscaler):
 def load(name: str | Path, *, scale: int | None = None) -> Upscaler:
     """Return an upscaler by its name, or one from a file or folder of yours.
 
-    Names are those of ``NAMES``; 'nearest' and 'bicubic' take any ``scale`` (4 unless
+    Names are those of ``UPSCALERS``; 'nearest' and 'bicubic' take any ``scale`` (4 unless
     given), the others have their own. A path is the folder of a training run or its
     ``.safetensors`` file, or a ``.ckpt`` file of SRDiff's authors (x4, or x8 with
     ``scale=8``). Raises :class:`~course_lib.upscaling.interface.UpscalingError` for an
-    unknown name, and the errors of :func:`course_lib.weights.load` and
+    unknown name, and the errors of :func:`course_lib.weights.store.load` and
     :meth:`course_lib.upscaling.srdiff.SRDiff.from_official` for files.
     """
     if name in ("nearest", "bicubic"):
         if scale is not None and (type(scale) is not int or scale < 1):
             raise UpscalingError(f"scale must be a whole number of at least 1, not {scale!r}")
         return (Nearest if name == "nearest" else Bicubic)(scale or 4)
-    if name in NAMES:
+    if name in UPSCALERS:
         upscaler = wrap(weights.load(str(name)))
     elif Path(name).suffix == ".ckpt":
         upscaler = Diffusion(SRDiff.from_official(name, "celeba" if scale == 8 else "div2k"))
@@ -119,7 +119,7 @@ def load(name: str | Path, *, scale: int | None = None) -> Upscaler:
         upscaler = from_run(Path(name))
     else:
         raise UpscalingError(
-            f"there is no upscaler {str(name)!r}; known: {', '.join(NAMES)}, or the path of a "
+            f"there is no upscaler {str(name)!r}; known: {', '.join(UPSCALERS)}, or the path of a "
             "run's folder, of a .safetensors file, or of the authors' .ckpt file"
         )
     if scale not in (None, upscaler.scale):

@@ -282,7 +282,7 @@ def test_a_model_is_made_ready_for_use(srdiff):
 
 
 def test_names_are_all_found():
-    for name in upscaling.NAMES:
+    for name in upscaling.UPSCALERS:
         upscaler = load(name)
         assert (upscaler.name, upscaler.scale) == (name, 4)
 
@@ -354,7 +354,7 @@ def test_unknown_names_list_the_known(name, tmp_path, monkeypatch):
     with pytest.raises(UpscalingError) as caught:
         load(name)
     assert repr(name) in str(caught.value)
-    assert all(known in str(caught.value) for known in upscaling.NAMES)
+    assert all(known in str(caught.value) for known in upscaling.UPSCALERS)
 
 
 @pytest.mark.parametrize("scale", [0, -2, 1.5, "4", True])
