@@ -67,7 +67,7 @@ class Diffusion(Upscaler):
         self.scale = model.config.scale
 
     def steps_for(self, steps: int | None, sampler: str | None) -> int:
-        """Return the number of steps, as :meth:`course_lib.upscaling.srdiff.SRDiff.sample`."""
+        """Return the number of steps, as :meth:`~course_lib.upscaling.srdiff.SRDiff.sample`."""
         try:
             return self.model.steps_for(sampler, steps)
         except ValueError as error:
@@ -104,8 +104,8 @@ def load(name: str | Path, *, scale: int | None = None) -> Upscaler:
     given), the others have their own. A path is the folder of a training run or its
     ``.safetensors`` file, or a ``.ckpt`` file of SRDiff's authors (x4, or x8 with
     ``scale=8``). Raises :class:`~course_lib.upscaling.interface.UpscalingError` for an
-    unknown name, and the errors of :func:`course_lib.weights.store.load` and
-    :meth:`course_lib.upscaling.srdiff.SRDiff.from_official` for files.
+    unknown name, and the errors of :func:`~course_lib.weights.store.load` and
+    :meth:`~course_lib.upscaling.srdiff.SRDiff.from_official` for files.
     """
     if name in ("nearest", "bicubic"):
         if scale is not None and (type(scale) is not int or scale < 1):
