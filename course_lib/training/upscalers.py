@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from .. import weights
-from ..data.photographs import PhotoPatches, licences, photographs
+from ..data.photographs import PhotoPatches, licences, opened, photographs
 from ..metrics import SR_PROTOCOL, measure_upscaler
 from ..upscaling import RegressionConfig, ResidualSR, SRDiff, SRDiffConfig
 from ..upscaling.rrdb import RRDBEncoder
@@ -60,8 +60,7 @@ def photographs_in(full: bool, images: Path | None) -> Material:
 
 def middle(path: Path) -> Image.Image:
     """Return the middle of a photograph at half its size, at most 512 x 512 pixels."""
-    with Image.open(path) as opened:
-        half = opened.convert("RGB").reduce(2)
+    half = opened(path).reduce(2)
     width, height = (min(CROP, side) for side in half.size)
     left, top = (half.width - width) // 2, (half.height - height) // 2
     return half.crop((left, top, left + width, top + height))
