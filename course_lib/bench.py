@@ -27,12 +27,21 @@ from .metrics.super_resolution import originals
 from .models.blocks import to_network
 from .noise import seeded, standard_normal
 from .upscaling import CheckpointError, SRDiff, SRDiffConfig, UpscalingError
+from .upscaling.runtime import RUNTIMES, Compiled, compiled, installed
 from .upscaling.srdiff import Condition
 from .upscaling.upscalers import UPSCALERS, channels_last, for_inference, load
 from .weights import WeightsError
 
-PLAIN, TUNED = "srdiff-official", "srdiff-official-tuned"
-MODELS = (*UPSCALERS, TUNED, PLAIN)
+PLAIN = "srdiff-official"
+# NAME@RUNTIME; PLAIN comes last, and without a runtime is not even tuned. What only some
+# processors can do must be asked for.
+COMPILED = [runtime for runtime in installed() if runtime == "openvino"]
+MODELS = (
+    *UPSCALERS,
+    *(f"srdiff@{runtime}" for runtime in COMPILED),
+    *(f"{PLAIN}@{runtime}" for runtime in ("torch", *COMPILED)),
+    PLAIN,
+)
 CONVOLUTION = "convolution"  # not a model: what the machine can do at best
 PROTOCOL = (
     "Each model enlarges one image of size x size pixels in a process of its own, once to warm "
@@ -43,10 +52,10 @@ PROTOCOL = (
     "reaches at its best in this machine with as many threads. '" + PLAIN + "' is the "
     "architecture of SRDiff's authors with random weights in a plain loop of DDPM: 'repeat' of "
     "its 100 steps were timed after one to warm up, and the median taken 100 times, as that is "
-    "what an image would need; '" + TUNED + "' is the same with the condition projected once "
-    "instead of in each step, channels last, and inference mode. PSNR and SSIM are of the luma "
-    "by the protocol of 'course-lib evaluate-sr' with one sample for each image; untrained "
-    "models have none."
+    "what an image would need; '" + PLAIN + "@torch' is the same with the condition projected "
+    "once instead of in each step, channels last, and inference mode. After an @ stands the "
+    "runtime that computes the denoiser. PSNR and SSIM are of the luma by the protocol of "
+    "'course-lib evaluate-sr' with one sample for each image; untrained models have none."
 )
 
 
@@ -65,8 +74,9 @@ def bench(
     """Measure upscalers as ``PROTOCOL`` says, one after another.
 
     ``models`` are names of ``MODELS`` or what :func:`~course_lib.upscaling.upscalers.load`
-    takes; ``size`` is a multiple of 4 from 16 on; ``images`` is a folder of originals, by
-    default the examples that ship. ``on_model`` is told what is measured next.
+    takes, with an @ and a runtime if wanted; ``size`` is a multiple of 4 from 16 on;
+    ``images`` is a folder of originals, by default the examples that ship. ``on_model`` is
+    told what is measured next.
 
     Returns ``machine``, ``threads``, ``torch``, ``peak`` (operations a second), ``size``,
     ``repeat``, ``images``, ``protocol`` and ``models``, with for each what :func:`measure`
@@ -146,13 +156,16 @@ def measure(model: str, *, size: int, repeat: int, images: str | None = None) ->
     """
     imports = peak_memory()
     lr = data.resize(data.example(data.EXAMPLES[0]), size, size).clamp(0, 1)
-    if model in (PLAIN, TUNED):
+    name, runtime = split_runtime(model)
+    if name == PLAIN:
         upscaler, scale = None, SRDiffConfig.official().scale
-        seconds, operations, peak = official(lr, repeat=repeat, tuned=model == TUNED)
+        seconds, operations, peak = official(lr, repeat=repeat, runtime=runtime)
     else:
-        upscaler = load(model)
+        upscaler = load(name, runtime=runtime or "torch")
         scale = upscaler.scale
-        seconds, operations, peak = timed(lambda: upscaler.upscale(lr, seed=0), repeat)
+        seconds, peak = timed(lambda: upscaler.upscale(lr, seed=0), repeat)
+        in_torch = load(name) if runtime else upscaler  # of others nothing can be counted
+        operations = count_operations(lambda: in_torch.upscale(lr, seed=0))
     quality = {}
     if upscaler:
         pairs = originals(Path(images)) if images else examples()
@@ -170,12 +183,17 @@ def measure(model: str, *, size: int, repeat: int, images: str | None = None) ->
     }
 
 
-def timed(function: Callable[[], object], repeat: int) -> tuple[float, int, int | None]:
-    """Return seconds (the median), operations and peak of memory after a call to warm up."""
+def split_runtime(model: str) -> tuple[str, str | None]:
+    """Return the name and the runtime, if one is named, of NAME@RUNTIME."""
+    name, _, runtime = model.rpartition("@")
+    return (name, runtime) if runtime in RUNTIMES else (model, None)
+
+
+def timed(function: Callable[[], object], repeat: int) -> tuple[float, int | None]:
+    """Return seconds (the median) and the peak of memory after a call to warm up."""
     function()
     seconds = median(clocked(function) for _ in range(repeat))
-    peak = peak_memory()  # before counting, which may hold more
-    return seconds, count_operations(function), peak
+    return seconds, peak_memory()
 
 
 def clocked(function: Callable[[], object]) -> float:
@@ -190,16 +208,18 @@ class _Enough(Exception):
 
 
 def official(
-    lr: torch.Tensor, *, repeat: int, tuned: bool, config: SRDiffConfig | None = None
+    lr: torch.Tensor, *, repeat: int, runtime: str | None, config: SRDiffConfig | None = None
 ) -> tuple[float, int, int | None]:
     """Return seconds, operations and peak of memory of the authors' SRDiff, untrained.
 
-    Both numbers are those of the preparation and of all steps, of which ``repeat`` are made.
+    The first two are those of the preparation and of all steps, of which ``repeat`` are made.
+    Without a ``runtime`` all is done in the plainest way.
     """
     model = SRDiff(config or SRDiffConfig.official()).eval()
+    tuned = runtime is not None
     mode = torch.inference_mode if tuned else torch.no_grad
     if tuned:
-        model, lr = for_inference(model), channels_last(lr)
+        model, lr = compiled(for_inference(model), runtime), channels_last(lr)
     schedule, scale = model.schedule, model.config.scale
     shape = (len(lr), 3, scale * lr.shape[2], scale * lr.shape[3])
     generator = seeded(0)
@@ -238,6 +258,8 @@ def official(
         preparation = clocked(prepare)
         step = median(walk(repeat + 1)[1:])
         peak = peak_memory()
+        if isinstance(model.denoise_fn, Compiled):
+            model.denoise_fn = model.denoise_fn.original  # whose operations can be counted
         fixed = count_operations(prepare)
         one = count_operations(lambda: walk(1)) - fixed
     return preparation + schedule.timesteps * step, fixed + schedule.timesteps * one, peak

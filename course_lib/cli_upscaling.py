@@ -55,6 +55,10 @@ Temperature = Annotated[
     float | None,
     typer.Option(min=0, help="How much noise a diffusion model starts from; 0 to 1."),
 ]
+Runtime = Annotated[
+    str,
+    typer.Option(help="What computes a diffusion model: torch, openvino or openvino-bf16."),
+]
 Scale = Annotated[
     int | None, typer.Option(min=1, help="The factor, for nearest and bicubic: 4 unless given.")
 ]
@@ -99,6 +103,7 @@ def upscale(
     sampler: Sampler = None,
     temperature: Temperature = None,
     scale: Scale = None,
+    runtime: Runtime = "torch",
     tile: Annotated[
         str, typer.Option(help="Side of the tiles, a multiple of 4 from 64 on, or 'auto'.")
     ] = "auto",
@@ -128,7 +133,7 @@ def upscale(
     from .upscaling import load
 
     jobs = plan(inputs, output, format_, compare=compare, force=force)
-    upscaler = load(model, scale=scale)
+    upscaler = load(model, scale=scale, runtime=runtime)
     options = {
         "steps": steps,
         "seed": seed,
@@ -542,8 +547,8 @@ def bench(
         list[str] | None,
         typer.Option(
             "--models",
-            help="Names as for 'upscale', or srdiff-official and srdiff-official-tuned, with "
-            "commas or repeated; by default all.",
+            help="Names as for 'upscale', or srdiff-official (its authors'), with @RUNTIME if "
+            "wanted, with commas or repeated; by default all.",
         ),
     ] = None,
     size: Annotated[int, typer.Option(min=16, help="Sides of the small image.")] = 128,

@@ -30,6 +30,8 @@ from .order import batch_indices, step_generator
 from .players import Objective, game, moves, seats, to_move
 from .progress import Report, progress_bar
 
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
 __all__ = ["Data", "Interrupted", "TrainConfig", "fit", "learning_rate"]
 
 
@@ -52,6 +54,8 @@ class TrainConfig:
     ``optimizer`` is 'adam', with its two ``betas``, or 'rmsprop'. In a game the first player
     moves ``critic_steps`` times in a step, each time on a batch of its own, and then the
     others once each, on the last of these batches.
+    ``precision`` is 'float32', or 'bfloat16' for the loss and its gradients, where processors
+    and cards that have it are about twice as fast; the weights stay in float32.
     A state is saved every ``save_seconds``, a line is logged every ``log_every`` steps.
     """
 
@@ -65,6 +69,7 @@ class TrainConfig:
     optimizer: str = "adam"
     betas: tuple[float, float] = (0.9, 0.999)
     critic_steps: int = 1
+    precision: str = "float32"
     seed: int = 0
     save_seconds: float = 120.0
     log_every: int = 50
@@ -74,6 +79,9 @@ class TrainConfig:
             raise SettingsError(f"unknown schedule {self.schedule!r}; known: constant, cosine")
         if self.optimizer not in ("adam", "rmsprop"):
             raise SettingsError(f"unknown optimizer {self.optimizer!r}; known: adam, rmsprop")
+        if self.precision not in PRECISIONS:
+            known = ", ".join(PRECISIONS)
+            raise SettingsError(f"unknown precision {self.precision!r}; known: {known}")
         for name in ("steps", "batch_size", "critic_steps", "log_every"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -114,6 +122,12 @@ def fit(
     players = seats(model, config.optimizer, learning_rate=config.learning_rate, betas=config.betas)
     several = DistributedDataParallelKwargs(find_unused_parameters=len(players) > 1)
     accelerator = Accelerator(kwargs_handlers=[several])
+    # Not accelerate's own, which cannot change within a process.
+    precision = torch.autocast(
+        accelerator.device.type,
+        dtype=PRECISIONS[config.precision],
+        enabled=config.precision != "float32",
+    )
     home = next(model.parameters()).device
     rank, world = accelerator.process_index, accelerator.num_processes
     average = _average(model, config)
@@ -182,7 +196,8 @@ def fit(
                 for group in player.optimizer.param_groups:
                     group["lr"] = rate
                 to_move(players, player)
-                loss, moved = objective(batch, generator, player.name)
+                with precision:
+                    loss, moved = objective(batch, generator, player.name)
                 player.optimizer.zero_grad(set_to_none=True)
                 accelerator.backward(loss)
                 if config.clip:

@@ -4,6 +4,7 @@ The last two recipes are for a graphics card: 'rrdb' trains the encoder of SRDif
 and 'srdiff-official' their whole configuration with it.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,20 @@ from .loop import TrainConfig
 from .recipe import Material, Recipe
 
 CROP = 512  # pixels; what is measured of each held-out photograph, at half its size
-REGRESSION = RegressionConfig()
+ENCODER = RegressionConfig()
+REGRESSION = RegressionConfig(blocks=4, inner_blocks=7)
 EMBEDDED = SRDiffConfig(
     encoder="residual",
-    encoder_blocks=REGRESSION.blocks,
-    encoder_features=REGRESSION.channels,
+    encoder_blocks=ENCODER.blocks,
+    encoder_features=ENCODER.channels,
     denoiser="compact",
     hidden=56,
     multipliers=(1, 2, 2),
     prediction="x0",
     base="encoder",
-    residual_scale=5.0,
-    residual_limit=4.0,
+    residual_scale=0.7,
+    residual_limit=6.0,
+    spread_hidden=32,
     loss="l2",
     sampler="ddim",
     steps=8,
@@ -41,16 +44,17 @@ EMBEDDED = SRDiffConfig(
 )
 
 
-def photographs_in(full: bool, images: Path | None) -> Material:
+def photographs_in(full: bool, images: Path | None, *, keep: float = 0.6) -> Material:
     """Return patches of a folder's photographs, and crops of those that are held out.
 
-    Raises ``SettingsError`` without a folder.
+    ``keep`` is the share of the patches, those with most detail. Raises ``SettingsError``
+    without a folder.
     """
     if images is None:
         raise SettingsError("this model learns from photographs: name their folder by --images")
     train, test = (photographs(images, split=split) for split in ("train", "test"))
     return Material(
-        train=PhotoPatches(train),
+        train=PhotoPatches(train, keep=keep),
         test=[(path.stem, middle(path)) for path in test],
         source=f"{len(train)} photographs",
         test_source=f"{len(test)} held-out photographs, their middle at half size",
@@ -78,10 +82,22 @@ def fast(model: nn.Module) -> nn.Module:
     return model.to(memory_format=torch.channels_last)
 
 
+def encoder(folder: Path = Path("runs/encoder")) -> ResidualSR:
+    """Return the first, smaller regression network: a run's, or else the shipped SRDiff's."""
+    if "encoder" in weights.names(folder):
+        return weights.load("encoder", folder)
+    return weights.load("srdiff").rrdb
+
+
+def grown() -> ResidualSR:
+    """Return the regression network, which begins as the encoder does."""
+    return fast(ResidualSR.grown(encoder(), REGRESSION).requires_grad_(True).train())
+
+
 def embedded() -> SRDiff:
-    """Return the embedded SRDiff, untrained but for its encoder: the shipped regression model."""
+    """Return the embedded SRDiff, untrained but for its encoder."""
     model = SRDiff(EMBEDDED)
-    model.rrdb.load_state_dict(weights.load("regression").state_dict())
+    model.rrdb.load_state_dict(encoder().state_dict())
     return fast(model)
 
 
@@ -101,17 +117,28 @@ ON_PHOTOGRAPHS = {
 SHORT = {"betas": (0.9, 0.99), "clip": 0.5, "warmup": 100}
 
 UPSCALERS = {
+    "encoder": Recipe(
+        summary="Encoder of the embedded SRDiff, and what the regression model grows from",
+        build=lambda: fast(ResidualSR(ENCODER)),
+        config=TrainConfig(steps=14_000, batch_size=8, learning_rate=2e-3, **SHORT),
+        **ON_PHOTOGRAPHS,
+    ),
     "regression": Recipe(
         summary="Residual network that answers with the mean of what would fit",
-        build=lambda: fast(ResidualSR(REGRESSION)),
-        config=TrainConfig(steps=14_000, batch_size=8, learning_rate=2e-3, **SHORT),
+        build=grown,
+        config=TrainConfig(
+            steps=27_000, batch_size=8, learning_rate=1e-3, precision="bfloat16", **SHORT
+        ),
         **ON_PHOTOGRAPHS,
     ),
     "srdiff": Recipe(
         summary="SRDiff in a configuration that a processor can run",
         build=embedded,
-        config=TrainConfig(steps=2_000, batch_size=8, learning_rate=1e-3, **SHORT),
-        **ON_PHOTOGRAPHS,
+        config=TrainConfig(
+            steps=12_000, batch_size=8, learning_rate=1e-3, precision="bfloat16", **SHORT
+        ),
+        # Of what it never sees it would invent something: skies too are to be learned.
+        **ON_PHOTOGRAPHS | {"material": partial(photographs_in, keep=0.9)},
     ),
     "rrdb": Recipe(
         summary="Encoder of SRDiff's authors, for a graphics card",

@@ -6,7 +6,7 @@ done at half the resolution, where it is four times cheaper and sees twice as fa
 the encoder of the embedded SRDiff.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -62,6 +62,21 @@ class ResidualSR(nn.Module):
         self.grow = zeroed(nn.Conv2d(inner, 4 * channels, 1))
         self.after = blocks(config.blocks, channels)
         self.last = zeroed(nn.Conv2d(channels, 3 * config.scale**2, 3, padding=1))
+
+    @classmethod
+    def grown(cls, smaller: "ResidualSR", config: RegressionConfig) -> "ResidualSR":
+        """Return a deeper network that at first computes the same as ``smaller``.
+
+        The blocks that it has more are identities until they are trained. Raises
+        ``ValueError`` unless it differs in its numbers of blocks alone, and has no fewer.
+        """
+        old, counts = smaller.config, ("blocks", "inner_blocks")
+        more = {name: getattr(config, name) for name in counts}
+        if replace(old, **more) != config or any(more[n] < getattr(old, n) for n in counts):
+            raise ValueError(f"a network of {old} cannot grow into one of {config}")
+        model = cls(config)
+        model.load_state_dict(model.state_dict() | smaller.state_dict())
+        return model
 
     @property
     def condition_channels(self) -> int:

@@ -39,6 +39,7 @@ from .denoiser import ConditionalUNet
 from .official import load_official
 from .regression import RegressionConfig, ResidualSR
 from .rrdb import RRDBConfig, RRDBEncoder
+from .spread import SpreadHead, spread_loss
 
 SAMPLERS = ("ddpm", "ddim", "dpm-solver")
 CHOICES = {
@@ -64,8 +65,10 @@ class SRDiffConfig:
     ``prediction`` is 'epsilon', 'x0' or 'velocity', ``loss`` 'l1' or 'l2'. The residual is
     taken from ``base``, the 'bicubic' enlargement (times ``base_gain``) or the 'encoder'
     image, multiplied by ``residual_scale`` and clipped to ``residual_limit``, as are
-    estimates of it in each step. ``sampler``, ``steps`` (of those that choose theirs),
-    ``temperature`` and ``back_projections`` are the defaults of :meth:`SRDiff.sample`.
+    estimates of it in each step; before, it is divided by its size as a head with
+    ``spread_hidden`` channels predicts it (0: not at all). ``sampler``, ``steps`` (of those
+    that choose theirs), ``temperature`` and ``back_projections`` are the defaults of
+    :meth:`SRDiff.sample`.
     """
 
     scale: int = 4
@@ -81,6 +84,7 @@ class SRDiffConfig:
     base: str = "bicubic"
     base_gain: float = 1.0
     residual_limit: float = 1.0
+    spread_hidden: int = 0
     loss: str = "l1"
     sampler: str = "ddpm"
     steps: int = 100
@@ -120,12 +124,14 @@ def srdiff_schedule(timesteps: int = 100) -> Schedule:
 class Condition:
     """What an image tells the U-Net, computed once for all steps.
 
-    ``image`` is the encoder's enlargement (N, 3, H, W) in [-1, 1], and ``projected`` its
-    features as the U-Net adds them.
+    ``image`` is the encoder's enlargement (N, 3, H, W) in [-1, 1], ``projected`` its
+    features as the U-Net adds them, and ``spread`` what residuals are divided by: 1, or
+    (N, 1, H, W).
     """
 
     image: torch.Tensor
     projected: torch.Tensor
+    spread: torch.Tensor | float = 1.0
 
 
 class SRDiff(nn.Module):
@@ -139,7 +145,13 @@ class SRDiff(nn.Module):
         self.config = config = config or SRDiffConfig()
         self.schedule = srdiff_schedule(config.timesteps)
         self.rrdb = build_encoder(config).requires_grad_(False).eval()
-        self.denoise_fn = build_denoiser(config, self.rrdb.condition_channels)
+        channels = self.rrdb.condition_channels
+        self.denoise_fn = build_denoiser(config, channels)
+        self.spread_head = (
+            SpreadHead(channels, hidden=config.spread_hidden, scale=config.scale)
+            if config.spread_hidden
+            else None
+        )
         # The authors' files hold them, so that ours must; what is used is the schedule, in double.
         for name, values in schedule_buffers(self.schedule).items():
             self.register_buffer(name, values.float(), persistent=config.denoiser == "official")
@@ -165,11 +177,13 @@ class SRDiff(nn.Module):
     def condition(self, lr: torch.Tensor) -> Condition:
         """Describe images ``lr`` (N, 3, h, w) in [0, 1]: once for an image, not for a step.
 
-        No gradients reach the encoder; they do reach the projection, which is the U-Net's.
+        No gradients reach the encoder; they do reach the projection, which is the U-Net's,
+        and the head that predicts the spread.
         """
         with torch.no_grad():
             image, features = self.rrdb.forward_with_condition(to_network(lr))
-        return Condition(image, self.denoise_fn.project(features))
+        spread = self.spread_head(features) if self.spread_head else 1.0
+        return Condition(image, self.denoise_fn.project(features), spread)
 
     def base(
         self, lr: torch.Tensor, condition: Condition, lr_up: torch.Tensor | None = None
@@ -194,15 +208,19 @@ class SRDiff(nn.Module):
             )
         return to_network(lr_up)
 
-    def to_residual(self, hr: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+    def to_residual(
+        self, hr: torch.Tensor, base: torch.Tensor, spread: torch.Tensor | float = 1.0
+    ) -> torch.Tensor:
         """Return what is diffused, from pictures in [-1, 1]: :eq:`srdiff-residual`."""
         limit = self.config.residual_limit
-        return (self.config.residual_scale * (hr - base)).clamp(-limit, limit)
+        return (self.config.residual_scale * (hr - base) / spread).clamp(-limit, limit)
 
-    def from_residual(self, x: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+    def from_residual(
+        self, x: torch.Tensor, base: torch.Tensor, spread: torch.Tensor | float = 1.0
+    ) -> torch.Tensor:
         """Return the picture, about in [-1, 1], that a residual stands for."""
         limit = self.config.residual_limit
-        return x.clamp(-limit, limit) / self.config.residual_scale + base
+        return x.clamp(-limit, limit) * spread / self.config.residual_scale + base
 
     def loss(
         self,
@@ -212,8 +230,9 @@ class SRDiff(nn.Module):
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return :eq:`srdiff-objective` for images (lr, hr), at one random step for each.
 
-        The mean runs over the batch, channels and pixels. Raises ``ValueError`` unless hr is
-        ``scale`` times as high and as wide as lr.
+        Where the spread is predicted, :eq:`srdiff-spread` is added, and logged. The mean runs
+        over the batch, channels and pixels. Raises ``ValueError`` unless hr is ``scale``
+        times as high and as wide as lr.
         """
         lr, hr = batch
         condition = self.condition(lr)
@@ -221,11 +240,16 @@ class SRDiff(nn.Module):
             raise ValueError(
                 f"hr must be of shape {tuple(condition.image.shape)}, but is {tuple(hr.shape)}"
             )
-        x0 = self.to_residual(to_network(hr), self.base(lr, condition))
+        base, spread, logs = self.base(lr, condition), condition.spread, {}
+        if self.spread_head:
+            logs["spread"] = spread_loss(to_network(hr) - base, spread)
+            spread = spread.detach()  # or a large one would make the diffusion's task easy
+        x0 = self.to_residual(to_network(hr), base, spread)
         device = generator.device if generator is not None else hr.device
         t = torch.randint(self.config.timesteps, (len(hr),), generator=generator, device=device)
         epsilon = standard_normal(*x0.shape, like=x0, generator=generator)
-        return self.objective(x0, t.to(hr.device), epsilon, condition), {}
+        loss = self.objective(x0, t.to(hr.device), epsilon, condition)
+        return loss + sum(logs.values()), {key: value.detach() for key, value in logs.items()}
 
     def objective(
         self, x0: torch.Tensor, t: torch.Tensor, epsilon: torch.Tensor, condition: Condition
@@ -303,13 +327,13 @@ class SRDiff(nn.Module):
         repeats = config.back_projections if back_projections is None else back_projections
 
         with torch.inference_mode():
-            pad = partial(pad_to, size=self._padded_size(height, width))
+            pad = partial(pad_to, size=self.padded_size(height, width))
             padded = pad_to(lr, tuple(side // config.scale for side in pad.keywords["size"]))
             condition = self.condition(padded)
             base = self.base(padded, condition, None if lr_up is None else pad(lr_up))
 
             def picture(x: torch.Tensor) -> torch.Tensor:
-                image = from_network(self.from_residual(x, base)).clamp(0, 1)
+                image = from_network(self.from_residual(x, base, condition.spread)).clamp(0, 1)
                 return image[..., :height, :width]
 
             def show(t: int, x: torch.Tensor, x0: torch.Tensor) -> None:
@@ -350,7 +374,7 @@ class SRDiff(nn.Module):
         steps = min(self.config.steps, timesteps) if steps is None else steps
         return len(trailing_timesteps(timesteps, steps))  # which refuses impossible numbers
 
-    def _padded_size(self, height: int, width: int) -> tuple[int, int]:
+    def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the smallest sides that the U-Net can halve and the scale divides."""
         multiple = math.lcm(self.denoise_fn.multiple, self.config.scale)
         least = 2 * self.denoise_fn.multiple

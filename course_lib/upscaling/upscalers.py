@@ -12,6 +12,7 @@ from ..models.blocks import from_network, to_network
 from .interface import Request, Upscaler, UpscalingError
 from .regression import ResidualSR
 from .rrdb import RRDBEncoder
+from .runtime import RUNTIMES, compiled
 from .srdiff import SAMPLERS, SRDiff
 
 UPSCALERS = ("nearest", "bicubic", "regression", "srdiff")
@@ -57,13 +58,16 @@ class Regression(Upscaler):
 
 
 class Diffusion(Upscaler):
-    """SRDiff, which draws one of the images that would fit."""
+    """SRDiff, which draws one of the images that would fit.
+
+    ``runtime`` is what computes the denoiser: a name in ``runtime.RUNTIMES``.
+    """
 
     name = "srdiff"
     samplers = SAMPLERS
 
-    def __init__(self, model: SRDiff):
-        self.model = for_inference(model)
+    def __init__(self, model: SRDiff, runtime: str = "torch"):
+        self.model = compiled(for_inference(model), runtime)
         self.scale = model.config.scale
 
     def steps_for(self, steps: int | None, sampler: str | None) -> int:
@@ -97,26 +101,29 @@ class Diffusion(Upscaler):
         )
 
 
-def load(name: str | Path, *, scale: int | None = None) -> Upscaler:
+def load(name: str | Path, *, scale: int | None = None, runtime: str = "torch") -> Upscaler:
     """Return an upscaler by its name, or one from a file or folder of yours.
 
     Names are those of ``UPSCALERS``; 'nearest' and 'bicubic' take any ``scale`` (4 unless
     given), the others have their own. A path is the folder of a training run or its
     ``.safetensors`` file, or a ``.ckpt`` file of SRDiff's authors (x4, or x8 with
-    ``scale=8``). Raises :class:`~course_lib.upscaling.interface.UpscalingError` for an
-    unknown name, and the errors of :func:`~course_lib.weights.store.load` and
+    ``scale=8``). ``runtime`` is what computes the denoiser of a diffusion model, 'torch' or,
+    where they are there, 'openvino' and 'openvino-bf16'. Raises
+    :class:`~course_lib.upscaling.interface.UpscalingError` for an unknown name or runtime, and
+    the errors of :func:`~course_lib.weights.store.load` and
     :meth:`~course_lib.upscaling.srdiff.SRDiff.from_official` for files.
     """
     if name in ("nearest", "bicubic"):
+        only_torch(runtime, name)
         if scale is not None and (type(scale) is not int or scale < 1):
             raise UpscalingError(f"scale must be a whole number of at least 1, not {scale!r}")
         return (Nearest if name == "nearest" else Bicubic)(scale or 4)
     if name in UPSCALERS:
-        upscaler = wrap(weights.load(str(name)))
+        upscaler = wrap(weights.load(str(name)), runtime)
     elif Path(name).suffix == ".ckpt":
-        upscaler = Diffusion(SRDiff.from_official(name, "celeba" if scale == 8 else "div2k"))
+        upscaler = wrap(SRDiff.from_official(name, "celeba" if scale == 8 else "div2k"), runtime)
     elif Path(name).exists():
-        upscaler = from_run(Path(name))
+        upscaler = wrap(from_run(Path(name)), runtime)
     else:
         raise UpscalingError(
             f"there is no upscaler {str(name)!r}; known: {', '.join(UPSCALERS)}, or the path of a "
@@ -127,27 +134,36 @@ def load(name: str | Path, *, scale: int | None = None) -> Upscaler:
     return upscaler
 
 
-def from_run(path: Path) -> Upscaler:
-    """Return the upscaler of a training run's folder or of its weights."""
+def from_run(path: Path) -> nn.Module:
+    """Return the network of a training run's folder or of its weights."""
     if path.is_dir():
         found = [n for n in weights.names(path) if (path / f"{n}.safetensors").exists()]
         if len(found) != 1:
             raise UpscalingError(
                 f"{path} holds {len(found)} models; name the .safetensors file instead"
             )
-        return wrap(weights.load(found[0], path))
+        return weights.load(found[0], path)
     if path.suffix != ".safetensors":
         raise UpscalingError(f"{path} is neither a folder nor a .safetensors or .ckpt file")
-    return wrap(weights.load(path.stem, path.parent))
+    return weights.load(path.stem, path.parent)
 
 
-def wrap(model: nn.Module) -> Upscaler:
+def wrap(model: nn.Module, runtime: str = "torch") -> Upscaler:
     """Return the upscaler around a network."""
+    if isinstance(model, SRDiff):
+        return Diffusion(model, runtime)
+    only_torch(runtime, type(model).__name__)
     if isinstance(model, ResidualSR | RRDBEncoder):
         return Regression(model)
-    if isinstance(model, SRDiff):
-        return Diffusion(model)
     raise UpscalingError(f"{type(model).__name__} is not a model that enlarges images")
+
+
+def only_torch(runtime: str, name: str) -> None:
+    """Raise for any other runtime: what is left to gain is in the denoisers."""
+    if runtime not in RUNTIMES:
+        raise UpscalingError(f"unknown runtime {runtime!r}; known: {', '.join(RUNTIMES)}")
+    if runtime != "torch":
+        raise UpscalingError(f"{name} runs on PyTorch only; {runtime} is for diffusion models")
 
 
 def for_inference(model: nn.Module) -> nn.Module:

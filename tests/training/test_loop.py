@@ -119,6 +119,31 @@ def test_the_chosen_optimizer_against_numpy(options):
     assert not np.allclose(w, usual, rtol=1e-2)
 
 
+class Line(nn.Module):
+    """A product of a matrix and a vector, which autocast computes in bfloat16."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(3, 1, bias=False)
+        self.seen: set[torch.dtype] = set()
+
+    def loss(self, batch, *, generator):
+        y = self.layer(batch.float())
+        self.seen.add(y.dtype)
+        return (y.float() - 1).square().mean(), {}
+
+
+def test_bfloat16_computes_coarsely_and_keeps_the_weights_in_float32():
+    fine, coarse = Line(), Line()
+    fit(fine, points(), config(learning_rate=0.1), quiet=True)
+    fit(coarse, points(), config(learning_rate=0.1, precision="bfloat16"), quiet=True)
+    assert (fine.seen, coarse.seen) == ({torch.float32}, {torch.bfloat16})
+    assert coarse.layer.weight.dtype == torch.float32
+    difference = (fine.layer.weight - coarse.layer.weight).abs().max()
+    assert 0 < difference < 0.02
+
+
 def test_adam_with_its_usual_betas_is_the_default():
     settings = config()
     assert (settings.optimizer, settings.betas) == ("adam", (0.9, 0.999))
@@ -470,6 +495,7 @@ def test_progress_bar_is_shown_unless_quiet(capsys):
     [
         ({"schedule": "linear"}, "unknown schedule 'linear'; known: constant, cosine"),
         ({"optimizer": "sgd"}, "unknown optimizer 'sgd'; known: adam, rmsprop"),
+        ({"precision": "half"}, "unknown precision 'half'; known: float32, bfloat16"),
         ({"critic_steps": 0}, "critic_steps must be at least 1, not 0"),
         ({"steps": 0}, "steps must be at least 1, not 0"),
         ({"batch_size": 0}, "batch_size must be at least 1, not 0"),

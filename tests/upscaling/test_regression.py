@@ -1,5 +1,7 @@
 """The regression model: a bicubic enlargement and what a network adds to it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -107,3 +109,24 @@ def test_what_is_far_away_does_not_matter():
     near = (model(lr) - model(changed))[..., 4 * 36 : 4 * 40]
     assert_close(far, torch.zeros_like(far), rtol=0, atol=1e-6)
     assert near.abs().max() > 0.1
+
+
+def test_a_grown_network_computes_the_same_and_its_new_blocks_learn():
+    small = tiny(channels=8, blocks=1, inner_blocks=2)
+    config = replace(small.config, blocks=2, inner_blocks=5)
+    grown = ResidualSR.grown(small, config)
+    assert grown.config == config
+    lr, hr = images(2, 3, 9, 7), images(2, 3, 36, 28, seed=1)
+    assert torch.equal(grown(lr), small(lr))
+    before = {name: value.clone() for name, value in grown.named_parameters()}
+    data = torch.utils.data.TensorDataset(lr, hr)
+    fit(grown, data, TrainConfig(steps=3, batch_size=2, ema=0.0), quiet=True)
+    moved = {name for name, value in grown.named_parameters() if (value != before[name]).any()}
+    assert {"before.1.conv2.weight", "inner.4.conv2.weight", "after.1.conv2.weight"} <= moved
+
+
+@pytest.mark.parametrize("options", [{"blocks": 0}, {"inner_blocks": 1}, {"channels": 9}])
+def test_a_network_neither_shrinks_nor_widens(options):
+    small = tiny()
+    with pytest.raises(ValueError, match="cannot grow"):
+        ResidualSR.grown(small, replace(small.config, **options))

@@ -68,7 +68,7 @@ NOT_GENERATIVE = ("Autoencoder", "Classifier", "ResidualSR", "SRDiff")
 NEWER_SETTINGS = {
     field.name: json.loads(json.dumps(field.default))
     for field in fields(TrainConfig)
-    if field.name in ("optimizer", "betas", "critic_steps")
+    if field.name in ("optimizer", "betas", "critic_steps", "precision")
 }
 
 

@@ -76,11 +76,31 @@ def test_small_images_are_not_learned_from_photographs(folder, tmp_path):
         recipes.train("vae", tmp_path, images=folder, **QUICK)
 
 
+def test_the_encoder_is_that_of_the_shipped_srdiff_or_of_a_run(tmp_path):
+    shipped = weights.load("srdiff").rrdb.state_dict()
+    found = upscalers.encoder(tmp_path).state_dict()
+    assert all(torch.equal(found[key], shipped[key]) for key in shipped)
+    torch.manual_seed(0)
+    own = ResidualSR(upscalers.ENCODER)
+    weights.publish(own, "encoder", {}, tmp_path)
+    expected, found = weights.rounded(own).state_dict(), upscalers.encoder(tmp_path).state_dict()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def test_the_regression_model_begins_as_the_encoder_and_learns_in_all_its_weights():
+    model, lr = RECIPES["regression"].build(), data.example("arches")[..., :16, :20]
+    assert model.config == upscalers.REGRESSION
+    with torch.no_grad():
+        assert torch.allclose(model(lr), upscalers.encoder()(lr), atol=1e-6)
+    assert model.training
+    assert all(p.requires_grad for p in model.parameters())
+
+
 def test_the_embedded_srdiff_starts_with_the_shipped_encoder_and_leaves_it_alone(
     folder, tmp_path, monkeypatch
 ):
     model = RECIPES["srdiff"].build()
-    shipped = weights.load("regression").state_dict()
+    shipped = weights.load("srdiff").rrdb.state_dict()
     assert all(torch.equal(model.rrdb.state_dict()[key], shipped[key]) for key in shipped)
     assert not any(p.requires_grad for p in model.rrdb.parameters())
 
