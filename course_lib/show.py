@@ -254,6 +254,12 @@ def card(name: str) -> Markdown:
         ("time", f"{about['wall_seconds'] / 60:.0f} minutes on {about['machine']}"),
         ("measured on", f"{about['evaluated_on']}: {about['protocol']}"),
         *((f"**{key}**", f"**{value:.4g}**") for key, value in about["metrics"].items()),
+        *(
+            (f"{benchmark}: {key}", f"{value:.4g}")
+            for benchmark, found in about.get("details", {}).get("benchmarks", {}).items()
+            for key, value in found.items()
+            if isinstance(value, float)
+        ),
         ("SHA-256", f"`{about['sha256'][:16]}…`"),
     ]
     return table(rows, (f"`{name}`", "card"))

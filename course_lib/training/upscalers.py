@@ -44,17 +44,17 @@ EMBEDDED = SRDiffConfig(
 )
 
 
-def photographs_in(full: bool, images: Path | None, *, keep: float = 0.6) -> Material:
+def photographs_in(full: bool, images: Path | None, **options: Any) -> Material:
     """Return patches of a folder's photographs, and crops of those that are held out.
 
-    ``keep`` is the share of the patches, those with most detail. Raises ``SettingsError``
-    without a folder.
+    ``options`` are those of :class:`~course_lib.data.photographs.PhotoPatches`. Raises
+    ``SettingsError`` without a folder.
     """
     if images is None:
         raise SettingsError("this model learns from photographs: name their folder by --images")
     train, test = (photographs(images, split=split) for split in ("train", "test"))
     return Material(
-        train=PhotoPatches(train, keep=keep),
+        train=PhotoPatches(train, **options),
         test=[(path.stem, middle(path)) for path in test],
         source=f"{len(train)} photographs",
         test_source=f"{len(test)} held-out photographs, their middle at half size",
@@ -137,8 +137,8 @@ UPSCALERS = {
         config=TrainConfig(
             steps=12_000, batch_size=8, learning_rate=1e-3, precision="bfloat16", **SHORT
         ),
-        # Of what it never sees it would invent something: skies too are to be learned.
-        **ON_PHOTOGRAPHS | {"material": partial(photographs_in, keep=0.9)},
+        # It draws whatever it has seen: skies too, but not the grain of pictures at full size.
+        **ON_PHOTOGRAPHS | {"material": partial(photographs_in, keep=0.9, zooms=(0.7, 0.5))},
     ),
     "rrdb": Recipe(
         summary="Encoder of SRDiff's authors, for a graphics card",

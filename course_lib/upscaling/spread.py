@@ -14,6 +14,7 @@ from ..models.unet import zeroed
 
 START = 0.05  # of pictures in [-1, 1]; what is predicted before training
 SMALLEST = 0.002  # a quarter of a level of 8 bits: less cannot be told from rounding
+LARGEST = 0.15  # more is missing nowhere on average, but an exponential may well say so
 
 
 class SpreadHead(nn.Module):
@@ -29,7 +30,7 @@ class SpreadHead(nn.Module):
         """Return what is expected: positive, smooth, the same for all colours."""
         logarithm = self.conv2(F.silu(self.conv1(features))).float()
         spread = START * F.interpolate(logarithm, scale_factor=self.scale, mode="bilinear").exp()
-        return spread.clamp(SMALLEST, 1)
+        return spread.clamp(SMALLEST, LARGEST)
 
 
 def spread_loss(residual: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:

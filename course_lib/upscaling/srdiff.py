@@ -240,16 +240,18 @@ class SRDiff(nn.Module):
             raise ValueError(
                 f"hr must be of shape {tuple(condition.image.shape)}, but is {tuple(hr.shape)}"
             )
-        base, spread, logs = self.base(lr, condition), condition.spread, {}
+        base, spread = self.base(lr, condition), condition.spread
         if self.spread_head:
-            logs["spread"] = spread_loss(to_network(hr) - base, spread)
-            spread = spread.detach()  # or a large one would make the diffusion's task easy
+            spread = spread.detach()  # or a large one would make the denoiser's task easy
         x0 = self.to_residual(to_network(hr), base, spread)
         device = generator.device if generator is not None else hr.device
         t = torch.randint(self.config.timesteps, (len(hr),), generator=generator, device=device)
         epsilon = standard_normal(*x0.shape, like=x0, generator=generator)
         loss = self.objective(x0, t.to(hr.device), epsilon, condition)
-        return loss + sum(logs.values()), {key: value.detach() for key, value in logs.items()}
+        if not self.spread_head:
+            return loss, {}
+        of_spread = spread_loss(to_network(hr) - base, condition.spread)
+        return loss + of_spread, {"denoising": loss.detach(), "spread": of_spread.detach()}
 
     def objective(
         self, x0: torch.Tensor, t: torch.Tensor, epsilon: torch.Tensor, condition: Condition

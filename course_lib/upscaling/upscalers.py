@@ -42,19 +42,28 @@ class Bicubic(Nearest):
 
 
 class Regression(Upscaler):
-    """The regression model, which answers with the mean of what would fit."""
+    """The regression model, which answers with the mean of what would fit.
+
+    It answers for ``views`` of the image, 1, 2, 4 or 8 of its mirrorings and turns, and takes
+    the mean of what it says: :eq:`sr-ensemble`.
+    """
 
     name = "regression"
 
-    def __init__(self, model: ResidualSR | RRDBEncoder):
-        self.model = for_inference(model)
+    def __init__(self, model: ResidualSR | RRDBEncoder, views: int = 4):
+        if views not in (1, 2, 4, 8):
+            raise ValueError(f"views must be 1, 2, 4 or 8, not {views}")
+        self.model, self.views = for_inference(model), views
         self.scale = model.config.scale
 
     @torch.inference_mode()
     def enlarge(self, lr: torch.Tensor, request: Request) -> torch.Tensor:
-        """Apply the network."""
-        sr, _ = self.model.forward_with_condition(to_network(channels_last(lr)))
-        return from_network(sr).clamp(0, 1)
+        """Apply the network to each view, and turn the answers back."""
+        total = 0
+        for view in range(self.views):
+            seen = channels_last(turned(to_network(lr), view))
+            total = total + turned_back(self.model.forward_with_condition(seen)[0], view)
+        return from_network(total / self.views).clamp(0, 1)
 
 
 class Diffusion(Upscaler):
@@ -164,6 +173,18 @@ def only_torch(runtime: str, name: str) -> None:
         raise UpscalingError(f"unknown runtime {runtime!r}; known: {', '.join(RUNTIMES)}")
     if runtime != "torch":
         raise UpscalingError(f"{name} runs on PyTorch only; {runtime} is for diffusion models")
+
+
+def turned(images: torch.Tensor, view: int) -> torch.Tensor:
+    """Return images mirrored where ``view`` is odd, then turned by view // 2 quarters."""
+    mirrored = images.flip(3) if view % 2 else images
+    return torch.rot90(mirrored, view // 2, (2, 3))
+
+
+def turned_back(images: torch.Tensor, view: int) -> torch.Tensor:
+    """Undo :func:`turned`."""
+    upright = torch.rot90(images, -(view // 2), (2, 3))
+    return upright.flip(3) if view % 2 else upright
 
 
 def for_inference(model: nn.Module) -> nn.Module:

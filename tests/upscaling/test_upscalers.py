@@ -108,6 +108,40 @@ def test_regression_is_the_network_clipped():
     assert_close(model.upscale(lr).image, bicubic, rtol=0, atol=1e-6)
 
 
+@pytest.mark.equation("sr-ensemble")
+@pytest.mark.parametrize("views", [1, 2, 4, 8])
+def test_the_answer_is_the_mean_over_views(views):
+    """A network that sees no symmetry, of an image that has none: by hand, with transposes."""
+
+    class Lopsided(ResidualSR):
+        def forward_with_condition(self, lr):
+            rising = torch.arange(lr.shape[3]) / 10 + torch.arange(lr.shape[2])[:, None] / 70
+            return (0.3 * lr * rising.sin()).repeat_interleave(2, 2).repeat_interleave(2, 3), None
+
+    model = Lopsided(RegressionConfig(scale=2))
+    lr = images(2, 3, 5, 7)
+    flipped = lr.flip(3)
+    by_hand = [
+        model(lr),
+        model(flipped).flip(3),
+        model(lr.transpose(2, 3).flip(2)).flip(2).transpose(2, 3),
+        model(flipped.transpose(2, 3).flip(2)).flip(2).transpose(2, 3).flip(3),
+        model(lr.flip(2, 3)).flip(2, 3),
+        model(flipped.flip(2, 3)).flip(2, 3).flip(3),
+        model(lr.transpose(2, 3).flip(3)).flip(3).transpose(2, 3),
+        model(flipped.transpose(2, 3).flip(3)).flip(3).transpose(2, 3).flip(3),
+    ]
+    assert len({float(answer.mean()) for answer in by_hand}) == 8
+    wanted = torch.stack(by_hand[:views]).mean(0)
+    found = Regression(model, views).upscale(lr).image
+    assert_close(found, wanted, rtol=0, atol=1e-6)
+
+
+def test_views_are_one_to_eight():
+    with pytest.raises(ValueError, match="views must be 1, 2, 4 or 8"):
+        Regression(ResidualSR(RegressionConfig()), 3)
+
+
 def test_the_encoder_of_the_authors_is_a_regression_model_too():
     encoder = RRDBEncoder(RRDBConfig(blocks=2, features=4, scale=2))
     upscaler = wrap(encoder)
