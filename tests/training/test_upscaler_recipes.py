@@ -122,7 +122,7 @@ def test_the_embedded_srdiff_starts_with_the_shipped_encoder_and_leaves_it_alone
         for key, value in trained.state_dict().items()
         if not torch.equal(value, before[key])
     }
-    assert moved == {"denoise_fn"}
+    assert moved == {"denoise_fn", "spread_head"}
     assert set(card["metrics"]) >= {"psnr_y", "psnr_y_of_mean", "lr_psnr", "diversity"}
 
 

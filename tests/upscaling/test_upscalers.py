@@ -148,7 +148,7 @@ def test_the_encoder_of_the_authors_is_a_regression_model_too():
     assert (upscaler.name, upscaler.scale) == ("regression", 2)
     lr = images(1, 3, 5, 6)
     wanted = (encoder(2 * lr - 1)[0] + 1) / 2
-    assert_close(upscaler.upscale(lr).image, wanted, rtol=0, atol=1e-5)
+    assert_close(Regression(encoder, 1).upscale(lr).image, wanted, rtol=0, atol=1e-5)
 
 
 def test_shipped_regression_does_not_depend_on_tiles(photograph):
