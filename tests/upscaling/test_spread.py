@@ -49,8 +49,8 @@ def test_the_head_learns_what_is_missing_where():
     features = torch.zeros(1, 2, 8, 16)
     features[:, 0, :, :8], features[:, 1, :, 8:] = 1, 1
     size = torch.where(torch.arange(32) < 16, 0.1, 0.01)
-    optimizer = torch.optim.Adam(head.parameters(), 0.02)
-    for step in range(300):
+    optimizer = torch.optim.Adam(head.parameters(), 0.003)
+    for step in range(500):
         sign_and_size = torch.randn(8, 3, 16, 32, generator=torch.Generator().manual_seed(step))
         residual = sign_and_size * size / sign_and_size.abs().mean()
         loss = spread_loss(residual, head(features))
