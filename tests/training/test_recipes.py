@@ -39,6 +39,7 @@ MODELS = {
     "ddpm": DDPM,
 }
 UPSCALERS = {
+    "encoder": ResidualSR,
     "regression": ResidualSR,
     "srdiff": SRDiff,
     "rrdb": RRDBEncoder,
