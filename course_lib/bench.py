@@ -27,7 +27,7 @@ from .metrics.super_resolution import originals
 from .models.blocks import to_network
 from .noise import seeded, standard_normal
 from .upscaling import CheckpointError, SRDiff, SRDiffConfig, UpscalingError
-from .upscaling.runtime import RUNTIMES, Compiled, compiled, installed
+from .upscaling.runtime import RUNTIMES, compiled, in_torch, installed
 from .upscaling.srdiff import Condition
 from .upscaling.upscalers import UPSCALERS, channels_last, for_inference, load
 from .weights import WeightsError
@@ -164,12 +164,13 @@ def measure(model: str, *, size: int, repeat: int, images: str | None = None) ->
         upscaler = load(name, runtime=runtime or "torch")
         scale = upscaler.scale
         seconds, peak = timed(lambda: upscaler.upscale(lr, seed=0), repeat)
-        in_torch = load(name) if runtime else upscaler  # of others nothing can be counted
-        operations = count_operations(lambda: in_torch.upscale(lr, seed=0))
     quality = {}
     if upscaler:
         pairs = originals(Path(images)) if images else examples()
         quality = measure_upscaler(upscaler, pairs, samples=1)["mean"]
+        if runtime:
+            in_torch(upscaler.model)
+        operations = count_operations(lambda: upscaler.upscale(lr, seed=0))
     return {
         "model": model,
         "scale": scale,
@@ -258,8 +259,7 @@ def official(
         preparation = clocked(prepare)
         step = median(walk(repeat + 1)[1:])
         peak = peak_memory()
-        if isinstance(model.denoise_fn, Compiled):
-            model.denoise_fn = model.denoise_fn.original  # whose operations can be counted
+        in_torch(model)
         fixed = count_operations(prepare)
         one = count_operations(lambda: walk(1)) - fixed
     return preparation + schedule.timesteps * step, fixed + schedule.timesteps * one, peak

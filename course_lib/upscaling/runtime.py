@@ -19,6 +19,12 @@ from .interface import UpscalingError
 RUNTIMES = {"torch": None, "openvino": "f32", "openvino-bf16": "bf16"}
 
 
+def check_known(runtime: str) -> None:
+    """Raise :class:`~course_lib.upscaling.interface.UpscalingError` for an unknown name."""
+    if runtime not in RUNTIMES:
+        raise UpscalingError(f"unknown runtime {runtime!r}; known: {', '.join(RUNTIMES)}")
+
+
 def installed() -> list[str]:
     """Return the names of the runtimes that are there."""
     there = importlib.util.find_spec("openvino") is not None
@@ -91,8 +97,7 @@ def compiled(model: nn.Module, runtime: str) -> nn.Module:
     :class:`~course_lib.upscaling.interface.UpscalingError` for a runtime that is unknown or
     not there.
     """
-    if runtime not in RUNTIMES:
-        raise UpscalingError(f"unknown runtime {runtime!r}; known: {', '.join(RUNTIMES)}")
+    check_known(runtime)
     if precision := RUNTIMES[runtime]:
         side = model.padded_size(1, 1)[0]
         with torch.no_grad():
@@ -100,4 +105,11 @@ def compiled(model: nn.Module, runtime: str) -> nn.Module:
             projected = model.condition(small).projected
             example = torch.zeros(1, 3, side, side), torch.zeros(1, dtype=torch.long), projected
             model.denoise_fn = Compiled(model.denoise_fn, precision, example)
+    return model
+
+
+def in_torch(model: nn.Module) -> nn.Module:
+    """Undo :func:`compiled`, so that operations can be counted; returns the model."""
+    if isinstance(model.denoise_fn, Compiled):
+        model.denoise_fn = model.denoise_fn.original
     return model

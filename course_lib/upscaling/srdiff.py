@@ -240,17 +240,17 @@ class SRDiff(nn.Module):
             raise ValueError(
                 f"hr must be of shape {tuple(condition.image.shape)}, but is {tuple(hr.shape)}"
             )
-        base, spread = self.base(lr, condition), condition.spread
+        x, base, spread = to_network(hr), self.base(lr, condition), condition.spread
         if self.spread_head:
             spread = spread.detach()  # or a large one would make the denoiser's task easy
-        x0 = self.to_residual(to_network(hr), base, spread)
+        x0 = self.to_residual(x, base, spread)
         device = generator.device if generator is not None else hr.device
         t = torch.randint(self.config.timesteps, (len(hr),), generator=generator, device=device)
         epsilon = standard_normal(*x0.shape, like=x0, generator=generator)
         loss = self.objective(x0, t.to(hr.device), epsilon, condition)
         if not self.spread_head:
             return loss, {}
-        of_spread = spread_loss(to_network(hr) - base, condition.spread)
+        of_spread = spread_loss(x - base, condition.spread)
         return loss + of_spread, {"denoising": loss.detach(), "spread": of_spread.detach()}
 
     def objective(

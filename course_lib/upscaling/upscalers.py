@@ -12,7 +12,7 @@ from ..models.blocks import from_network, to_network
 from .interface import Request, Upscaler, UpscalingError
 from .regression import ResidualSR
 from .rrdb import RRDBEncoder
-from .runtime import RUNTIMES, compiled
+from .runtime import check_known, compiled
 from .srdiff import SAMPLERS, SRDiff
 
 UPSCALERS = ("nearest", "bicubic", "regression", "srdiff")
@@ -59,9 +59,9 @@ class Regression(Upscaler):
     @torch.inference_mode()
     def enlarge(self, lr: torch.Tensor, request: Request) -> torch.Tensor:
         """Apply the network to each view, and turn the answers back."""
-        total = 0
+        total, x = 0, to_network(lr)
         for view in range(self.views):
-            seen = channels_last(turned(to_network(lr), view))
+            seen = channels_last(turned(x, view))
             total = total + turned_back(self.model.forward_with_condition(seen)[0], view)
         return from_network(total / self.views).clamp(0, 1)
 
@@ -169,8 +169,7 @@ def wrap(model: nn.Module, runtime: str = "torch") -> Upscaler:
 
 def only_torch(runtime: str, name: str) -> None:
     """Raise for any other runtime: what is left to gain is in the denoisers."""
-    if runtime not in RUNTIMES:
-        raise UpscalingError(f"unknown runtime {runtime!r}; known: {', '.join(RUNTIMES)}")
+    check_known(runtime)
     if runtime != "torch":
         raise UpscalingError(f"{name} runs on PyTorch only; {runtime} is for diffusion models")
 

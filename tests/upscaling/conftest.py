@@ -43,6 +43,13 @@ def tiny_srdiff() -> Callable[..., SRDiff]:
 
 
 @pytest.fixture
+def tiny_embedded(tiny_srdiff) -> Callable[..., SRDiff]:
+    """Build a tiny SRDiff of the kind that ships."""
+    kind = {"encoder": "residual", "denoiser": "compact", "base": "encoder", "prediction": "x0"}
+    return lambda **options: tiny_srdiff(**(kind | options))
+
+
+@pytest.fixture
 def golden_srdiff(tiny_srdiff, golden_state) -> SRDiff:
     """The model of the golden arrays."""
     model = tiny_srdiff()

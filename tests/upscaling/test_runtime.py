@@ -13,7 +13,6 @@ from course_lib.upscaling.runtime import RUNTIMES, Compiled, compiled, installed
 from course_lib.upscaling.upscalers import Diffusion, wrap
 
 needs_openvino = pytest.mark.skipif("openvino" not in installed(), reason="needs OpenVINO")
-COMPACT = {"encoder": "residual", "denoiser": "compact", "base": "encoder", "prediction": "x0"}
 
 
 def images(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -21,11 +20,11 @@ def images(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 @needs_openvino
-@pytest.mark.parametrize("options", [{}, COMPACT], ids=["official", "compact"])
-def test_the_same_pictures_for_any_size(tiny_srdiff, options):
+@pytest.mark.parametrize("kind", ["tiny_srdiff", "tiny_embedded"])
+def test_the_same_pictures_for_any_size(request, kind):
     with torch.no_grad():
         torch.manual_seed(0)
-        models = [tiny_srdiff(**options) for _ in range(2)]
+        models = [request.getfixturevalue(kind)() for _ in range(2)]
         for parameter in models[0].parameters():
             parameter.add_(0.03 * torch.randn_like(parameter))
         models[1].load_state_dict(models[0].state_dict())
@@ -42,8 +41,8 @@ def test_the_same_pictures_for_any_size(tiny_srdiff, options):
 
 
 @needs_openvino
-def test_a_name_is_loaded_with_a_runtime(tmp_path, tiny_srdiff):
-    weights.publish(tiny_srdiff(**COMPACT), "mine", {}, tmp_path)
+def test_a_name_is_loaded_with_a_runtime(tmp_path, tiny_embedded):
+    weights.publish(tiny_embedded(), "mine", {}, tmp_path)
     assert isinstance(load(tmp_path, runtime="openvino").model.denoise_fn, Compiled)
     assert not isinstance(load(tmp_path).model.denoise_fn, Compiled)
 

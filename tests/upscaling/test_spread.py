@@ -10,8 +10,6 @@ from course_lib.models.blocks import to_network
 from course_lib.upscaling.spread import LARGEST, SMALLEST, START, SpreadHead, spread_loss
 from course_lib.upscaling.srdiff import Condition
 
-EMBEDDED = {"encoder": "residual", "denoiser": "compact", "base": "encoder", "prediction": "x0"}
-
 
 def images(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
@@ -74,9 +72,9 @@ def test_residuals_are_divided_by_the_spread_and_multiplied_again(tiny_srdiff):
     assert clipped.to_residual(hr, base, spread).abs().max() == 0.5
 
 
-def test_the_loss_of_both_and_whom_it_teaches(tiny_srdiff):
+def test_the_loss_of_both_and_whom_it_teaches(tiny_embedded):
     """The denoiser's loss must not reach the head, nor the head's the denoiser."""
-    model = tiny_srdiff(spread_hidden=4, **EMBEDDED).train()
+    model = tiny_embedded(spread_hidden=4).train()
     lr, hr = images(2, 3, 8, 8), images(2, 3, 32, 32, seed=1)
     torch.nn.init.normal_(
         model.spread_head.conv2.weight, generator=torch.Generator().manual_seed(0)
@@ -99,8 +97,8 @@ def test_the_loss_of_both_and_whom_it_teaches(tiny_srdiff):
         assert_close(found, expected)
 
 
-def test_a_sample_is_as_far_from_the_base_as_the_spread_says(tiny_srdiff):
-    model = tiny_srdiff(spread_hidden=4, sampler="ddim", steps=2, **EMBEDDED)
+def test_a_sample_is_as_far_from_the_base_as_the_spread_says(tiny_embedded):
+    model = tiny_embedded(spread_hidden=4, sampler="ddim", steps=2)
     lr = 0.4 + 0.2 * images(1, 3, 8, 8)
     model.denoise = lambda x_t, t, condition: torch.ones_like(x_t)
     for level in (-1.0, -2.0):
