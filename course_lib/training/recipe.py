@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
+from accelerate import Accelerator
 from torch import nn
 
 from .. import data
@@ -28,7 +28,8 @@ def small_images(full: bool, images: Path | None) -> Material:
     """Return Fashion-MNIST: all of it, or what ships with the package."""
     if images is not None:
         raise SettingsError("a folder of photographs is for models that upscale")
-    with PartialState().local_main_process_first():  # which downloads for the others
+    # Not PartialState, which knows nothing of processes on CPUs unless it is told.
+    with Accelerator().local_main_process_first():  # which downloads for the others
         train, test = (data.load(split=split, full=full) for split in ("train", "test"))
     return Material(train, test, train.source, test.source, "MIT (Fashion-MNIST, Zalando SE)")
 

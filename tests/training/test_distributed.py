@@ -27,14 +27,16 @@ def test_two_processes_train_as_one_with_the_same_total_batch(tmp_path, environm
     gradient of the whole batch.
     """
     command = [
-        *(sys.executable, "-m", "accelerate.commands.launch"),
-        *("--cpu", "--num_processes", "2", "--num_machines", "1"),
-        *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"),
+        # Of CPUs, 'accelerate launch' starts one process only, unless there is MPI.
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
+        *("--log_dir", str(tmp_path / "logs"), "--tee", "3"),
         *("--module", "course_lib.cli", "train", "autoencoder", "--quiet"),
         *("--steps", "3", "--batch-size", "8", "--output", str(tmp_path)),
     ]
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    on_cpu = environment | {"ACCELERATE_USE_CPU": "true"}
+    finished = subprocess.run(command, env=on_cpu, capture_output=True, text=True, timeout=240)
     assert finished.returncode == 0, finished.stderr
+    assert {path.parent.name for path in (tmp_path / "logs").rglob("stdout.log")} == {"0", "1"}
     assert finished.stdout.count("weights and card are in") == 1  # said by one process only
     assert (tmp_path / "autoencoder.safetensors").exists()
     state = torch.load(tmp_path / STATE, weights_only=True)
