@@ -240,6 +240,7 @@ def card(name: str) -> Markdown:
     training = about["training"]
     critic_steps = training.get("critic_steps", 1)
     moves = f", {critic_steps} moves of the critic in each" if critic_steps > 1 else ""
+    coarse = ", computed in bfloat16" if training.get("precision") == "bfloat16" else ""
     rows = [
         ("what it is", about["summary"]),
         ("model", f"`{about['model']}`, {about['parameters']:,} parameters, {about['format']}"),
@@ -249,7 +250,8 @@ def card(name: str) -> Markdown:
         (
             "training",
             f"{training['steps']:,} steps of {training['batch_size']} images{moves}, learning rate "
-            f"{training['learning_rate']:g} ({training['schedule']}), seed {training['seed']}",
+            f"{training['learning_rate']:g} ({training['schedule']}), seed {training['seed']}"
+            f"{coarse}",
         ),
         ("time", f"{about['wall_seconds'] / 60:.0f} minutes on {about['machine']}"),
         ("measured on", f"{about['evaluated_on']}: {about['protocol']}"),
