@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from . import cli_upscaling
+from . import cli_clothes, cli_upscaling
 from .cli_common import (
     LARGEST_SEED,
     Force,
@@ -36,7 +36,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (cli_upscaling.upscale, cli_upscaling.evaluate_sr, cli_upscaling.bench):
+for command in (
+    cli_upscaling.upscale,
+    cli_upscaling.evaluate_sr,
+    cli_upscaling.bench,
+    cli_clothes.evaluate_clothes,
+):
     app.command()(command)
 
 Name = Annotated[str, typer.Argument(help="A model's name; 'course-lib models' lists them.")]
@@ -106,7 +111,7 @@ def models() -> None:
     cards = [weights.card(name) for name in weights.names()]
     for upscales in (False, True):
         for card in cards:
-            scale = card["config"].get("scale")
+            scale = getattr(weights.config_of(card), "scale", None)
             if (scale is not None) == upscales:
                 summary = card["summary"] + (f" (enlarges by {scale})" if upscales else "")
                 table.add_row(card["name"], summary, f"{card['parameters']:,}", measured(card))

@@ -458,8 +458,8 @@ def test_models_that_upscale_are_not_sampled(run_here, tiny, tmp_path, kind):
 
 def test_models_lists_upscalers_last_with_their_factor(run_here, monkeypatch):
     cards = {
-        "alpha": {"config": {"scale": 4}, "summary": "one that enlarges"},
-        "beta": {"config": {}, "summary": "one that draws"},
+        "alpha": {"model": "ResidualSR", "config": {"scale": 4}, "summary": "one that enlarges"},
+        "beta": {"model": "VAE", "config": {}, "summary": "one that draws"},
     }
     cards = {k: v | {"name": k, "parameters": 5, "metrics": {}} for k, v in cards.items()}
     monkeypatch.setattr(weights, "names", lambda: sorted(cards))

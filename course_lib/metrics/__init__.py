@@ -12,11 +12,13 @@ from .perceptual import PerceptualDistance, feature_distance, lpips, perceptual
 from .precision_recall import precision_recall
 from .sampling import draw, draws, sampling_options
 from .sharpness import gradient_ratio, mean_gradient, radial_spectrum
+from .small_upscaling import SMALL_PROTOCOL, measure_small_upscaling
 from .super_resolution import SR_PROTOCOL, measure_upscaler
 
 __all__ = [
     "PROTOCOL",
     "SAMPLES",
+    "SMALL_PROTOCOL",
     "SR_PROTOCOL",
     "Classifier",
     "ClassifierConfig",
@@ -37,6 +39,7 @@ __all__ = [
     "lr_psnr",
     "luma",
     "mean_gradient",
+    "measure_small_upscaling",
     "measure_upscaler",
     "perceptual",
     "precision_recall",

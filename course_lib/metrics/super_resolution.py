@@ -69,7 +69,7 @@ def measure_upscaler(
     """
     if samples < 1:
         raise MetricsError(f"samples must be at least 1, not {samples}")
-    drawn = samples if upscaler.samplers else 1
+    drawn = samples if upscaler.random else 1
     options = {"steps": steps, "sampler": sampler, "temperature": temperature}
     rows: list[dict[str, Any]] = []
     for name, original in images:

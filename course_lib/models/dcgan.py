@@ -87,9 +87,14 @@ def convolutional_generator(
 
 
 def convolutional_critic(
-    width: int, *, strided: bool = True, batch_norm: bool = True, leak: float = 0.2
+    width: int,
+    *,
+    inputs: int = 1,
+    strided: bool = True,
+    batch_norm: bool = True,
+    leak: float = 0.2,
 ) -> nn.Sequential:
-    """Return a network from images (N, 1, 28, 28) to one number each, (N,).
+    """Return a network from images (N, inputs, 28, 28) to one number each, (N,).
 
     Sides are 28, 14, 7 and 4. As in the paper, the input layer has no batch norm.
     """
@@ -104,7 +109,7 @@ def convolutional_critic(
         return [nn.BatchNorm2d(channels) if batch_norm else nn.Identity(), nn.LeakyReLU(leak)]
 
     return nn.Sequential(
-        down(1, width, 4),
+        down(inputs, width, 4),
         nn.LeakyReLU(leak),
         down(width, 2 * width, 4),
         *finish(2 * width),

@@ -8,6 +8,7 @@ of Salimans and Ho (2022) under the cosine schedule of Nichol and Dhariwal (2021
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -21,7 +22,7 @@ from ..diffusion import (
     to_x0,
 )
 from ..diffusion.process import check_prediction
-from ..diffusion.samplers import OnStep
+from ..diffusion.samplers import OnStep, trailing_timesteps
 from ..diffusion.schedule import SCHEDULES
 from ..noise import standard_normal
 from .blocks import from_network, to_network
@@ -47,6 +48,8 @@ class DDPMConfig:
     attention: tuple[bool, ...] = (False, True)
     patch: int = 2
 
+    condition_channels = 0  # of a picture that the network is shown beside the noisy one
+
     def __post_init__(self):
         if self.schedule not in SCHEDULES:
             raise ValueError(f"unknown schedule {self.schedule!r}; known: {', '.join(SCHEDULES)}")
@@ -56,13 +59,15 @@ class DDPMConfig:
 class DDPM(nn.Module):
     """A diffusion model of pictures (N, C, H, W) in [0, 1]."""
 
+    default_steps = 50  # of the samplers that choose theirs
+
     def __init__(self, config: DDPMConfig | None = None):
         super().__init__()
         self.config = config = config or DDPMConfig()
         self.schedule = SCHEDULES[config.schedule](config.timesteps)
         self.unet = UNet(
             UNetConfig(
-                in_channels=config.image_channels,
+                in_channels=config.image_channels + config.condition_channels,
                 out_channels=config.image_channels,
                 channels=config.channels,
                 attention=config.attention,
@@ -70,12 +75,42 @@ class DDPM(nn.Module):
             )
         )
 
+    def steps_for(self, sampler: str, steps: int | None) -> int:
+        """Return how many steps :meth:`sample` takes; ``None`` stands for the default.
+
+        Raises ``ValueError`` for an unknown sampler, and for a number that it cannot take.
+        """
+        timesteps = self.config.timesteps
+        if sampler not in SAMPLERS:
+            raise ValueError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLERS)}")
+        if sampler == "ddpm":
+            if steps not in (None, timesteps):
+                raise ValueError(
+                    f"sampler 'ddpm' takes all {timesteps} steps; for fewer, use 'ddim' "
+                    "or 'dpm-solver'"
+                )
+            return timesteps
+        steps = min(self.default_steps, timesteps) if steps is None else steps
+        return len(trailing_timesteps(timesteps, steps))  # which refuses impossible numbers
+
+    def predict(
+        self, x_t: torch.Tensor, t: torch.Tensor, condition: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Apply the network to states (N, C, H, W), with the ``condition`` stacked onto them."""
+        seen = x_t if condition is None else torch.cat([x_t, condition], dim=1)
+        return self.unet(seen, t)
+
     def loss(
-        self, images: torch.Tensor, *, generator: torch.Generator | None = None
+        self,
+        images: torch.Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        condition: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return :eq:`ddpm-simple`: the squared error at one random step for each image.
 
-        The mean runs over the batch and all pixels.
+        The mean runs over the batch and all pixels. ``condition`` is a picture in [-1, 1]
+        for each, where the config has ``condition_channels``.
         """
         x0 = to_network(images)
         device = generator.device if generator is not None else images.device
@@ -85,14 +120,17 @@ class DDPM(nn.Module):
         epsilon = standard_normal(*x0.shape, like=x0, generator=generator)
         x_t = q_sample(x0, t, epsilon, self.schedule)
         wanted = target(self.config.prediction, x0, epsilon, t, self.schedule)
-        return (self.unet(x_t, t) - wanted).square().mean(), {}
+        return (self.predict(x_t, t, condition) - wanted).square().mean(), {}
 
-    def denoise(self, x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    def denoise(
+        self, x_t: torch.Tensor, t: torch.Tensor, condition: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Estimate the data in [-1, 1] behind states (N, C, H, W) after steps ``t`` (N,).
 
         Estimates are clipped to the range of the data.
         """
-        x0 = to_x0(self.config.prediction, self.unet(x_t, t), x_t, t, self.schedule)
+        predicted = self.predict(x_t, t, condition)
+        x0 = to_x0(self.config.prediction, predicted, x_t, t, self.schedule)
         return x0.clamp(-1, 1)
 
     @torch.no_grad()  # a graph through all the steps would fill the memory
@@ -104,30 +142,27 @@ class DDPM(nn.Module):
         sampler: str = "ddim",
         steps: int | None = None,
         eta: float = 0.0,
+        temperature: float = 1.0,
+        condition: torch.Tensor | None = None,
         on_step: OnStep | None = None,
     ) -> torch.Tensor:
         """Draw ``n`` pictures (n, C, H, W) in [0, 1].
 
         ``sampler`` is one of ``SAMPLERS``; ``steps`` is how often the network is applied, by
-        default 50, and always all T for 'ddpm'; ``eta`` is DDIM's. Raises ``ValueError`` for
-        an unknown sampler and for options that the sampler does not have.
+        default ``default_steps``, and always all T for 'ddpm'; ``eta`` is DDIM's. The walk
+        starts from noise times ``temperature``; ``condition`` is as in :meth:`loss`. Raises
+        ``ValueError`` for an unknown sampler and for options that the sampler does not have.
         """
         config, side = self.config, self.config.image_size
-        if sampler not in SAMPLERS:
-            raise ValueError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLERS)}")
-        if sampler == "ddpm" and steps not in (None, config.timesteps):
-            raise ValueError(
-                f"sampler 'ddpm' takes all {config.timesteps} steps; for fewer, use 'ddim' "
-                "or 'dpm-solver'"
-            )
+        steps = self.steps_for(sampler, steps)
         if eta and sampler != "ddim":
             raise ValueError(f"eta belongs to sampler 'ddim', not to {sampler!r}")
         like = next(self.parameters())
         noise = standard_normal(
             n, config.image_channels, side, side, like=like, generator=generator
         )
-        steps = min(50, config.timesteps) if steps is None else steps
-        arguments = (self.denoise, noise, self.schedule)
+        denoise = partial(self.denoise, condition=condition)
+        arguments = (denoise, temperature * noise, self.schedule)
         if sampler == "ddpm":
             x0 = sample_ddpm(*arguments, generator=generator, on_step=on_step)
         elif sampler == "ddim":

@@ -25,6 +25,7 @@ from ..models import (
 )
 from ..models.autoencoder import principal_components
 from .checkpoint import STATE
+from .conditional import CONDITIONAL
 from .interruption import Interrupted
 from .loop import TrainConfig, fit
 from .recipe import Recipe
@@ -210,6 +211,7 @@ RECIPES = {
         evaluate=evaluate_diffusion,
         **BY_SAMPLES,
     ),
+    **CONDITIONAL,
     **UPSCALERS,
 }
 

@@ -12,6 +12,7 @@ from .regression import RegressionConfig, ResidualSR
 from .srdiff import SRDiff, SRDiffConfig, srdiff_schedule
 
 __all__ = [
+    "CLOTHES",
     "UPSCALERS",
     "Cancelled",
     "CheckpointError",
@@ -29,7 +30,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("UPSCALERS", "load"):
+    if name in ("CLOTHES", "UPSCALERS", "load"):
         from . import upscalers
 
         return getattr(upscalers, name)

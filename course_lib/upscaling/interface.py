@@ -97,12 +97,17 @@ class Request:
 class Upscaler:
     """An enlargement by ``scale``. Subclasses say how one tile is enlarged.
 
-    ``samplers`` are the names of the samplers it has: none where nothing is random.
+    ``samplers`` are the names of the samplers it has: none where there are no steps.
     """
 
     name: str
     scale: int
     samplers: tuple[str, ...] = ()
+
+    @property
+    def random(self) -> bool:
+        """Whether answers are drawn, so that there can be several, and a seed decides."""
+        return bool(self.samplers)
 
     def enlarge(self, lr: torch.Tensor, request: Request) -> torch.Tensor:
         """Return (N, 3, scale h, scale w) for a tile (N, 3, h, w), both in [0, 1]."""
@@ -137,7 +142,7 @@ class Upscaler:
         """
         started = time.monotonic()
         lr = self._checked(image, steps, sampler, temperature, samples, seed)
-        if not self.samplers:
+        if not self.random:
             seed = None
         elif seed is None:
             seed = secrets.randbelow(2**31)
@@ -165,7 +170,7 @@ class Upscaler:
                     states.append(State(t, state[:1].clone(), estimate[:1].clone()))
                 tick()
 
-            field = NoiseField(seed + sample) if self.samplers else None
+            field = NoiseField(seed + sample) if self.random else None
             canvas = Canvas(len(lr), *lr.shape[2:], scale=self.scale, overlap=OVERLAP)
             for part in plan:
                 request = Request(
@@ -202,13 +207,17 @@ class Upscaler:
         seed: int | None,
     ) -> torch.Tensor:
         """Return the image as a tensor, once all that was asked for is possible."""
-        if not self.samplers:
+        if not self.random:
             asked = {"steps": steps, "sampler": sampler, "temperature": temperature}
             for option, value in asked.items():
                 if value is not None:
                     raise UpscalingError(f"{self.name} draws nothing, so it has no {option}")
             if samples != 1:
                 raise UpscalingError(f"{self.name} has one answer, so samples must be 1")
+        elif not self.samplers:
+            for option, value in {"steps": steps, "sampler": sampler}.items():
+                if value is not None:
+                    raise UpscalingError(f"{self.name} draws in one go, so it has no {option}")
         if type(samples) is not int or samples < 1:
             raise UpscalingError(f"samples must be a whole number from 1 on, not {samples!r}")
         if seed is not None and not (type(seed) is int and 0 <= seed <= SEEDS - samples):

@@ -9,6 +9,7 @@ from torch import nn
 from .. import weights
 from ..data.degradation import upscale as bicubic
 from ..models.blocks import from_network, to_network
+from .clothes import CLOTHES, Clothes
 from .interface import Request, Upscaler, UpscalingError
 from .regression import ResidualSR
 from .rrdb import RRDBEncoder
@@ -113,13 +114,13 @@ class Diffusion(Upscaler):
 def load(name: str | Path, *, scale: int | None = None, runtime: str = "torch") -> Upscaler:
     """Return an upscaler by its name, or one from a file or folder of yours.
 
-    Names are those of ``UPSCALERS``; 'nearest' and 'bicubic' take any ``scale`` (4 unless
-    given), the others have their own. A path is the folder of a training run or its
-    ``.safetensors`` file, or a ``.ckpt`` file of SRDiff's authors (x4, or x8 with
-    ``scale=8``). ``runtime`` is what computes the denoiser of a diffusion model, 'torch' or,
-    where they are there, 'openvino' and 'openvino-bf16'. Raises
-    :class:`~course_lib.upscaling.interface.UpscalingError` for an unknown name or runtime, and
-    the errors of :func:`~course_lib.weights.store.load` and
+    Names are those of ``UPSCALERS``, and for clothes of 7 x 7 pixels those of ``CLOTHES``;
+    'nearest' and 'bicubic' take any ``scale`` (4 unless given), the others have their own. A
+    path is the folder of a training run or its ``.safetensors`` file, or a ``.ckpt`` file of
+    SRDiff's authors (x4, or x8 with ``scale=8``). ``runtime`` is what computes the denoiser
+    of a diffusion model of photographs, 'torch' or, where they are there, 'openvino' and
+    'openvino-bf16'. Raises :class:`~course_lib.upscaling.interface.UpscalingError` for an
+    unknown name or runtime, and the errors of :func:`~course_lib.weights.store.load` and
     :meth:`~course_lib.upscaling.srdiff.SRDiff.from_official` for files.
     """
     if name in ("nearest", "bicubic"):
@@ -127,7 +128,7 @@ def load(name: str | Path, *, scale: int | None = None, runtime: str = "torch") 
         if scale is not None and (type(scale) is not int or scale < 1):
             raise UpscalingError(f"scale must be a whole number of at least 1, not {scale!r}")
         return (Nearest if name == "nearest" else Bicubic)(scale or 4)
-    if name in UPSCALERS:
+    if name in (*UPSCALERS, *CLOTHES):
         upscaler = wrap(weights.load(str(name)), runtime)
     elif Path(name).suffix == ".ckpt":
         upscaler = wrap(SRDiff.from_official(name, "celeba" if scale == 8 else "div2k"), runtime)
@@ -135,8 +136,8 @@ def load(name: str | Path, *, scale: int | None = None, runtime: str = "torch") 
         upscaler = wrap(from_run(Path(name)), runtime)
     else:
         raise UpscalingError(
-            f"there is no upscaler {str(name)!r}; known: {', '.join(UPSCALERS)}, or the path of a "
-            "run's folder, of a .safetensors file, or of the authors' .ckpt file"
+            f"there is no upscaler {str(name)!r}; known: {', '.join((*UPSCALERS, *CLOTHES))}, or "
+            "the path of a run's folder, of a .safetensors file, or of the authors' .ckpt file"
         )
     if scale not in (None, upscaler.scale):
         raise UpscalingError(f"{name} enlarges by {upscaler.scale}, not by {scale}")
@@ -162,6 +163,8 @@ def wrap(model: nn.Module, runtime: str = "torch") -> Upscaler:
     if isinstance(model, SRDiff):
         return Diffusion(model, runtime)
     only_torch(runtime, type(model).__name__)
+    if type(model) in CLOTHES.values():
+        return Clothes(model)
     if isinstance(model, ResidualSR | RRDBEncoder):
         return Regression(model)
     raise UpscalingError(f"{type(model).__name__} is not a model that enlarges images")

@@ -13,6 +13,7 @@ from torch import nn
 
 from .. import models
 from ..files import replace_atomically
+from ..upscaling import conditional
 from ..upscaling.regression import RegressionConfig, ResidualSR
 from ..upscaling.rrdb import RRDBConfig, RRDBEncoder
 from ..upscaling.srdiff import SRDiff, SRDiffConfig
@@ -20,9 +21,14 @@ from ..upscaling.srdiff import SRDiff, SRDiffConfig
 MODELS = {
     "Autoencoder": (models.Autoencoder, models.AutoencoderConfig),
     "Classifier": (models.Classifier, models.ClassifierConfig),
+    "ConditionalDDPM": (conditional.ConditionalDDPM, conditional.ConditionalDDPMConfig),
+    "ConditionalGAN": (conditional.ConditionalGAN, conditional.ConditionalGANConfig),
+    "ConditionalVAE": (conditional.ConditionalVAE, conditional.ConditionalVAEConfig),
+    "ConditionalWGAN": (conditional.ConditionalWGAN, conditional.ConditionalWGANConfig),
     "DCGAN": (models.DCGAN, models.DCGANConfig),
     "DDPM": (models.DDPM, models.DDPMConfig),
     "GAN": (models.GAN, models.GANConfig),
+    "PosteriorMean": (conditional.PosteriorMean, conditional.PosteriorMeanConfig),
     "RRDBEncoder": (RRDBEncoder, RRDBConfig),
     "ResidualSR": (ResidualSR, RegressionConfig),
     "SRDiff": (SRDiff, SRDiffConfig),
@@ -86,9 +92,13 @@ def load(name: str, where: Path | None = None) -> nn.Module:
 
 def build(kind: str, config: dict[str, Any]) -> nn.Module:
     """Return a new model of a kind (a key of ``MODELS``) with the given config."""
-    model_class, config_class = MODELS[kind]
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
-    return model_class(config_class(**values))
+    return MODELS[kind][0](config_of({"model": kind, "config": config}))
+
+
+def config_of(card: dict[str, Any]) -> Any:
+    """Return the config that a card describes, as the model's own dataclass."""
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in card["config"].items()}
+    return MODELS[card["model"]][1](**values)
 
 
 def publish(model: nn.Module, name: str, about: dict[str, Any], where: Path | None = None) -> Path:

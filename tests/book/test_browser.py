@@ -15,6 +15,7 @@ CHAPTERS = (
     "foundations/probability",
     "foundations/super-resolution",
     *(f"models/{name}" for name in MODEL_PAGES),
+    "upscaling/one-task-four-models",
     "upscaling/srdiff",
 )
 SLIDER_PAGES = ("index", *CHAPTERS)

@@ -32,6 +32,7 @@ class Painter:
     name: str = "painter"
     scale: int = 4
     samplers: tuple[str, ...] = ("brush",)
+    random: bool = True
     noise: float = 0.05
 
     def __post_init__(self):

@@ -24,7 +24,7 @@ from course_lib.models import (
     VAEConfig,
 )
 from course_lib.training import RECIPES, Interrupted, recipes
-from course_lib.upscaling import ResidualSR, SRDiff
+from course_lib.upscaling import CLOTHES, ResidualSR, SRDiff
 from course_lib.upscaling.rrdb import RRDBEncoder
 
 MODELS = {
@@ -39,6 +39,7 @@ MODELS = {
     "ddpm": DDPM,
 }
 UPSCALERS = {
+    **CLOTHES,
     "encoder": ResidualSR,
     "regression": ResidualSR,
     "srdiff": SRDiff,

@@ -388,7 +388,7 @@ def test_unknown_names_list_the_known(name, tmp_path, monkeypatch):
     with pytest.raises(UpscalingError) as caught:
         load(name)
     assert repr(name) in str(caught.value)
-    assert all(known in str(caught.value) for known in upscaling.UPSCALERS)
+    assert all(known in str(caught.value) for known in (*upscaling.UPSCALERS, *upscaling.CLOTHES))
 
 
 @pytest.mark.parametrize("scale", [0, -2, 1.5, "4", True])

@@ -1,0 +1,88 @@
+"""How the models of *One task, four models* are trained: each for the same time.
+
+On one core of the machine that they were trained on, each of these runs takes about 20
+minutes of computing; and each model has about 400,000 weights, opponents and encoders included.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..metrics import SMALL_PROTOCOL, measure_small_upscaling
+from ..upscaling.conditional import (
+    ConditionalDDPM,
+    ConditionalGAN,
+    ConditionalVAE,
+    ConditionalWGAN,
+    PosteriorMean,
+)
+from .loop import TrainConfig
+from .recipe import Recipe
+from .upscalers import fast
+
+
+def evaluate_mean(model: PosteriorMean, _test: torch.Tensor) -> dict[str, float]:
+    """Return what ``metrics.SMALL_PROTOCOL`` says, of the only answer that there is."""
+    return without_speed(measure_small_upscaling(lambda lr, _: model(lr), draws=1))
+
+
+def evaluate_draws(model: nn.Module, _test: torch.Tensor) -> dict[str, float]:
+    """Return what ``metrics.SMALL_PROTOCOL`` says, for the shipped test images."""
+    return without_speed(
+        measure_small_upscaling(lambda lr, generator: model.sample(lr, generator=generator))
+    )
+
+
+def without_speed(measured: dict[str, float]) -> dict[str, float]:
+    """Leave out what depends on the machine."""
+    return {key: value for key, value in measured.items() if key != "images_per_second"}
+
+
+MEASURED: dict[str, Any] = {
+    "evaluate": evaluate_draws,
+    "protocol": SMALL_PROTOCOL,
+    "evaluated_on": "the 2,000 test images that ship with the package",
+}
+
+CONDITIONAL = {
+    "fashion-mean": Recipe(
+        summary="Clothes from 7 x 7 pixels: the mean of what would fit",
+        build=lambda: fast(PosteriorMean()),
+        config=TrainConfig(steps=17_000, batch_size=64, learning_rate=1e-3, warmup=300),
+        **MEASURED | {"evaluate": evaluate_mean},
+    ),
+    "fashion-vae": Recipe(
+        summary="Clothes from 7 x 7 pixels: conditional VAE",
+        build=lambda: fast(ConditionalVAE()),
+        config=TrainConfig(steps=18_000, batch_size=64, learning_rate=1e-3, warmup=300),
+        **MEASURED,
+    ),
+    "fashion-gan": Recipe(
+        summary="Clothes from 7 x 7 pixels: conditional GAN",
+        build=lambda: fast(ConditionalGAN()),
+        config=TrainConfig(
+            steps=9_000, batch_size=64, learning_rate=2e-4, betas=(0.5, 0.999), clip=0.0
+        ),
+        **MEASURED,
+    ),
+    "fashion-wgan-gp": Recipe(
+        summary="Clothes from 7 x 7 pixels: conditional WGAN with a gradient penalty",
+        build=lambda: fast(ConditionalWGAN()),
+        config=TrainConfig(
+            steps=3_000,
+            batch_size=64,
+            learning_rate=3e-4,
+            betas=(0.0, 0.9),
+            critic_steps=2,
+            clip=0.0,
+        ),
+        **MEASURED,
+    ),
+    "fashion-ddpm": Recipe(
+        summary="Clothes from 7 x 7 pixels: conditional diffusion model, drawn in 20 steps",
+        build=lambda: fast(ConditionalDDPM()),
+        config=TrainConfig(steps=3_600, batch_size=64, learning_rate=1.5e-3, warmup=200),
+        **MEASURED,
+    ),
+}
