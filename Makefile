@@ -44,8 +44,8 @@ test: $(VENV)/.installed-test  ## run all tests (browser tests want the built bo
 browser:  ## install Debian's Chromium for the browser tests (as root, on Debian)
 	apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium
 
-demos: $(VENV)/.installed-demos  ## start the demonstration app in the browser
-	$(BIN)/streamlit run demos/home.py
+demos: $(VENV)/.installed-demos  ## start the demonstrations in the browser; APP=st_app1: one of them
+	$(BIN)/streamlit run demos/$(or $(APP),home).py
 
 notebooks: $(VENV)/.installed-book  ## generate the notebooks for Colab and Binder
 	$(BIN)/python tools/notebooks.py

@@ -1,4 +1,4 @@
-"""The demonstrations' first page, driven as a visitor would."""
+"""The page with pictures from noise, driven as a visitor would."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 from course_lib import weights
 
 MODELS = ("dcgan", "ddpm", "gan", "vae", "vae-2d", "wgan", "wgan-gp")
-PAGE = Path(__file__).parents[2] / "demos" / "home.py"
+PAGE = Path(__file__).parents[2] / "demos" / "noise.py"
 
 
 @pytest.fixture

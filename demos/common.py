@@ -1,0 +1,182 @@
+"""What the demonstrations share: choosing a picture, the queue, progress and downloads."""
+
+import math
+import threading
+from collections.abc import Callable
+
+import streamlit as st
+from streamlit import runtime
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from compare import place_sliders
+from course_lib import data, upscaling
+from jobs import CANCELLED, FAILED, WAITING, Job, JobQueue, QueueFull
+from pictures import (
+    ENDINGS,
+    MAX_MEGABYTES,
+    MAX_PIXELS,
+    PART,
+    WHOLE,
+    Cut,
+    Source,
+    dimensions,
+    plain,
+    read,
+    short,
+    source,
+)
+
+SAMPLE, OWN = "A sample", "Your own"
+REFRESH = 1.0  # seconds between two looks at a running job
+_reading = threading.Lock()  # a large picture takes memory while it is decoded
+
+
+# choosing a picture
+
+
+def choose_source() -> Source | None:
+    """Let the visitor choose a sample or upload a picture; None as long as there is none."""
+    kind = st.radio("Picture", (SAMPLE, OWN), horizontal=True, key="kind")
+    if kind == SAMPLE:
+        name = st.radio(
+            "Sample", data.EXAMPLES, format_func=str.capitalize, horizontal=True, key="sample"
+        )
+        return _sample(name)
+    upload = st.file_uploader(
+        "Your picture",
+        ENDINGS,
+        max_upload_size=MAX_MEGABYTES,
+        key="upload",
+        help=f"PNG, JPEG, WebP, TIFF, BMP or GIF, of up to {MAX_MEGABYTES} MB and "
+        f"{MAX_PIXELS // 10**6} million pixels. It stays in this computer's or server's memory "
+        "while the page is open, and is not written anywhere.",
+    )
+    if upload is None:
+        return None
+    try:
+        return _read(upload.file_id, upload.name, upload)
+    except data.ImageError as error:
+        st.error(f"{short(upload.name)}: {plain(str(error))}")
+        return None
+
+
+@st.cache_resource(max_entries=len(data.EXAMPLES), show_spinner=False)
+def _sample(name: str) -> Source:
+    rgb = data.to_image(data.example(name))
+    return source(name, f"{name}.png", data.UserImage(rgb, None, "PNG", ()))
+
+
+# Two decoded pictures in the whole process: 12 million pixels are 36 MB each.
+@st.cache_resource(max_entries=2, show_spinner="Reading the picture …")
+def _read(key: str, name: str, _file) -> Source:
+    with _reading:
+        return read(key, name, _file.getvalue())
+
+
+def describe(source: Source, *, keeps_alpha: bool) -> str:
+    """Say for Markdown what the picture is, and what was done to it when it was read."""
+    image = source.image
+    notes = list(image.notes)
+    if image.alpha and keeps_alpha:
+        notes[notes.index("transparent parts on white")] = "transparency kept"
+    return f"{short(source.name)}: " + plain(
+        "; ".join([f"{image.format}, {dimensions(source.size)} pixels", *notes])
+    )
+
+
+def choose_cut(source: Source, limit: int) -> Cut:
+    """Ask what to do with a picture of more than ``limit`` pixels a side."""
+    if max(source.size) <= limit:
+        return Cut()
+    how = st.radio(
+        f"This picture is larger than {dimensions((limit, limit))}. Take",
+        (PART, WHOLE),
+        horizontal=True,
+        key="how",
+    )
+    if how == WHOLE:
+        return Cut(WHOLE)
+    return place_sliders(source.size, limit, key="cut", what="Place of the part")
+
+
+def note(text: str) -> None:
+    """Write a remark in small print: that of ``st.caption`` is too pale to be read by all."""
+    st.markdown(f":small[{text}]")
+
+
+# the queue
+
+
+@st.cache_resource(show_spinner=False)
+def queue() -> JobQueue:
+    """Return the one queue of this process."""
+    return JobQueue()
+
+
+def presence() -> Callable[[], bool]:
+    """Return a function that tells from any thread whether this visitor's page is open."""
+    session, instance = get_script_run_ctx().session_id, runtime.get_instance()
+    return lambda: instance.is_active_session(session)
+
+
+def submit(work: Callable) -> Job | None:
+    """Queue a computation; None, with a message, where too many are waiting."""
+    try:
+        return queue().submit(work, presence())
+    except QueueFull:
+        st.warning("Many visitors are waiting at the moment. Please try again in a minute.")
+        return None
+
+
+def follow(job: Job) -> None:
+    """Show how far a job is, or its place in the queue, until it has ended."""
+    st.fragment(_progress, run_every=REFRESH)(job)
+
+
+def _progress(job: Job) -> None:
+    if job.ended:
+        st.rerun()
+    share, text = progress_of(job, queue().ahead(job))
+    st.progress(share, text)
+    st.button("Cancel", on_click=queue().cancel, args=(job,), disabled=job.stopping)
+
+
+def progress_of(job: Job, ahead: int) -> tuple[float, str]:
+    """Return how much of a job is done, from 0 to 1, and say it in words."""
+    progress = job.progress
+    share = progress.done / progress.total if progress else 0.0
+    if job.stopping:
+        return share, "Stopping after this step …"
+    if job.state == WAITING:
+        return 0.0, f"Waiting: {ahead} {'run' if ahead == 1 else 'runs'} to go before yours"
+    if progress is None:
+        return 0.0, "Starting …"
+    if progress.done == progress.total:
+        return 1.0, "Finishing …"
+    return share, (
+        f"Step {progress.done} of {progress.total}, about {duration(progress.seconds_left)} left"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words, rounded up."""
+    if seconds < 60:
+        return f"{max(1, math.ceil(seconds))} s"
+    return f"{math.ceil(seconds / 60)} min"
+
+
+def say_how_it_ended(job: Job) -> None:
+    """Give a message where a job has not come to its end."""
+    if job.state == CANCELLED:
+        st.info("The run was cancelled.")
+    elif job.state == FAILED:
+        st.error(failure(job.error))
+
+
+def failure(error: BaseException) -> str:
+    """Say for Markdown, and for visitors, why something has failed."""
+    if isinstance(error, MemoryError) or "allocate" in str(error):  # PyTorch's word for it
+        return "There was not enough memory. Choose a smaller picture size or fewer samples."
+    if isinstance(error, upscaling.UpscalingError | upscaling.CheckpointError):
+        return plain(str(error))
+    return f"Something went wrong ({type(error).__name__}). The server's log says more."
