@@ -42,6 +42,10 @@ def main() -> None:
         prepared = choose_what(source, limit, upscaler) if source and upscaler else None
         if prepared:
             settings = complete(settings, source, prepared)
+    with pictured:
+        if source:
+            image = framed(source.thumbnail, source.size, prepared.box if prepared else None)
+            st.image(image, alt=f"The chosen picture, {source.name}")
         job = st.session_state.get(JOB)
         if st.button("Upscale", type="primary", disabled=not prepared or job is not None):
             start(partial(run, upscaler, settings, prepared))
@@ -49,10 +53,6 @@ def main() -> None:
             follow(job)
         elif ended:
             say_how_it_ended(ended)
-    with pictured:
-        if source:
-            image = framed(source.thumbnail, source.size, prepared.box if prepared else None)
-            st.image(image, alt=f"The chosen picture, {source.name}")
     if result := st.session_state.get(RESULT):
         show_result(result, current=settings if prepared else None)
 

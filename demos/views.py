@@ -42,7 +42,7 @@ def in_words(settings: Settings) -> str:
     picture = short(settings.described)
     if settings.truth:
         picture += " as the ground truth"
-    return f"{picture}, by {plain(', '.join(parts))}"
+    return f"{plain(', '.join(parts))}: {picture}"
 
 
 def choose_sample(count: int) -> int:
@@ -104,7 +104,10 @@ def download(result: Result, number: int) -> None:
 def show_scores(result: Result) -> None:
     """Show how near bicubic, the model and the samples' mean come to the original."""
     st.subheader("Measured against the original")
-    rows = ["| enlarged by | PSNR (dB) | SSIM | LR consistency (dB) |", "| --- | ---: | ---: | ---: |"]
+    rows = [
+        "| enlarged by | PSNR (dB) | SSIM | LR consistency (dB) |",
+        "| --- | ---: | ---: | ---: |",
+    ]
     for name, scores in zip(scored(result.settings), result.scores, strict=True):
         ssim = "–" if scores.ssim is None else f"{scores.ssim:.4f}"
         rows.append(f"| {name} | {decibels(scores.psnr)} | {ssim} | {decibels(scores.lr_psnr)} |")

@@ -53,7 +53,7 @@ class Clothes(Upscaler):
 
     @torch.inference_mode()
     def enlarge(self, lr: torch.Tensor, request: Request) -> torch.Tensor:
-        """Answer for each of ``lr``; raise :class:`UpscalingError` unless they are 7 x 7."""
+        """Answer for each of ``lr``; raise ``UpscalingError`` unless they are 7 x 7."""
         if tuple(lr.shape[2:]) != (SIDE, SIDE):
             raise UpscalingError(
                 f"{self.name} enlarges images of {SIDE} x {SIDE} pixels, not of {lr.shape[3]} x "

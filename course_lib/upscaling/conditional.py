@@ -35,14 +35,14 @@ def shrunk(images: torch.Tensor) -> torch.Tensor:
     return quantize(degrade(images, scale=SCALE))
 
 
-def enlarged(lr: torch.Tensor) -> torch.Tensor:
+def enlarged_lr(lr: torch.Tensor) -> torch.Tensor:
     """Return bicubic enlargements in [-1, 1], for networks that read pictures."""
     return to_network(upscale(lr, SCALE).clamp(0, 1))
 
 
 def beside(images: torch.Tensor, lr: torch.Tensor) -> torch.Tensor:
     """Stack images (N, 1, 28, 28) in [-1, 1] and the enlargements: (N, 2, 28, 28)."""
-    return torch.cat([images, enlarged(lr)], dim=1)
+    return torch.cat([images, enlarged_lr(lr)], dim=1)
 
 
 def described(z: torch.Tensor, lr: torch.Tensor) -> torch.Tensor:
@@ -248,11 +248,11 @@ class ConditionalDDPM(DDPM):
 
     def loss(self, images: torch.Tensor, *, generator: torch.Generator | None = None) -> Loss:
         """Return :eq:`one-task-ddpm`: :eq:`ddpm-simple`, with ``lr`` told."""
-        condition = enlarged(shrunk(images))
+        condition = enlarged_lr(shrunk(images))
         return super().loss(images, generator=generator, condition=condition)
 
     def sample(
         self, lr: torch.Tensor, *, generator: torch.Generator | None = None, **options: Any
     ) -> torch.Tensor:
         """Draw an image for each of ``lr``; ``options`` are those of DDPM's ``sample``."""
-        return super().sample(len(lr), generator=generator, condition=enlarged(lr), **options)
+        return super().sample(len(lr), generator=generator, condition=enlarged_lr(lr), **options)

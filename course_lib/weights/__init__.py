@@ -1,5 +1,15 @@
 """The shipped models: found by name, checked, described by a card."""
 
-from .store import WeightsError, build, card, folder, load, names, publish, rounded
+from .store import WeightsError, build, card, config_of, folder, load, names, publish, rounded
 
-__all__ = ["WeightsError", "build", "card", "folder", "load", "names", "publish", "rounded"]
+__all__ = [
+    "WeightsError",
+    "build",
+    "card",
+    "config_of",
+    "folder",
+    "load",
+    "names",
+    "publish",
+    "rounded",
+]

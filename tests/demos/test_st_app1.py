@@ -178,7 +178,7 @@ def test_ten_visitors_are_served_in_the_order_in_which_they_came(
     for number, app in enumerate([*map(finish, apps[:9]), apps[9]]):
         result = app.session_state["srdiff-result"]
         assert result.size == (4 * (16 + number), 64)
-        assert f"visitor {number}.png, by Regression" in text(app)
+        assert f"Regression: visitor {number}.png" in text(app)
         assert sum(map(len, result.samples)) < 26e6
 
 

@@ -67,7 +67,7 @@ def test_small_images_are_those_of_a_file(images):
 
 def test_what_networks_are_told(images):
     lr = conditional.shrunk(images)
-    up = conditional.enlarged(lr)
+    up = conditional.enlarged_lr(lr)
     assert_close((up + 1) / 2, data.upscale(lr, 4).clamp(0, 1))
     pair = conditional.beside(images, lr)
     assert_close(pair, torch.cat([images, up], 1))
@@ -149,7 +149,7 @@ def test_conditional_game_is_that_of_dcgan_on_pairs(images):
     model, lr = tiny(ConditionalGAN), conditional.shrunk(images)
     z = torch.randn(6, 3, generator=seeded(2))
     fake = model.generator(torch.cat([z, to_network(lr).flatten(1)], 1))
-    up = conditional.enlarged(lr)
+    up = conditional.enlarged_lr(lr)
     real_logits = model.discriminator(torch.cat([2 * images - 1, up], 1))
     fake_logits = model.discriminator(torch.cat([fake, up], 1))
     ones, zeros = torch.ones(6), torch.zeros(6)
@@ -170,7 +170,7 @@ def test_conditional_distance_and_penalty(images):
     generator = seeded(2)
     z = torch.randn(6, 3, generator=generator)
     fake = model.generator(torch.cat([z, to_network(lr).flatten(1)], 1)).detach()
-    up, real = conditional.enlarged(lr), 2 * images - 1
+    up, real = conditional.enlarged_lr(lr), 2 * images - 1
 
     def score(pictures):
         return model.critic(torch.cat([pictures, up], 1))
@@ -225,7 +225,7 @@ def test_noise_is_predicted_with_the_enlargement_in_sight(images):
     model.unet = Network()
     loss, logs = model.loss(images, generator=seeded(4))
     ((pair, t),) = seen
-    up = conditional.enlarged(conditional.shrunk(images))
+    up = conditional.enlarged_lr(conditional.shrunk(images))
     assert_close(pair[:, 1:], up)
     generator = seeded(4)
     assert torch.equal(t, torch.randint(20, (6,), generator=generator))
