@@ -1,6 +1,7 @@
 """What the demonstrations share: choosing a picture, the queue, progress and downloads."""
 
 import math
+import sys
 import threading
 from collections.abc import Callable
 
@@ -27,7 +28,7 @@ from pictures import (
 )
 
 SAMPLE, OWN = "A sample", "Your own"
-REFRESH = 1.0  # seconds between two looks at a running job
+REFRESH, SLOWEST = 1.0, 10.0  # seconds between two looks at a job that runs, and at one that waits
 _reading = threading.Lock()  # a large picture takes memory while it is decoded
 
 
@@ -110,6 +111,9 @@ def note(text: str) -> None:
 @st.cache_resource(show_spinner=False)
 def queue() -> JobQueue:
     """Return the one queue of this process."""
+    # The pages of those who wait are Python as well. By default each may keep the one who
+    # computes waiting for 5 ms, and he asks hundreds of times in a step.
+    sys.setswitchinterval(0.0005)
     return JobQueue()
 
 
@@ -130,11 +134,20 @@ def submit(work: Callable) -> Job | None:
 
 def follow(job: Job) -> None:
     """Show how far a job is, or its place in the queue, until it has ended."""
-    st.fragment(_progress, run_every=REFRESH)(job)
+    every = pace(queue().ahead(job))
+    st.fragment(_progress, run_every=every)(job, every)
 
 
-def _progress(job: Job) -> None:
-    if job.ended:
+def pace(ahead: int) -> float:
+    """Return how often to look, in seconds: the longer the wait, the less often.
+
+    Looking costs time that is taken from the one whose turn it is.
+    """
+    return min(REFRESH * (2 + 2 * ahead), SLOWEST) if ahead else REFRESH
+
+
+def _progress(job: Job, every: float) -> None:
+    if job.ended or pace(queue().ahead(job)) != every:
         st.rerun()
     share, text = progress_of(job, queue().ahead(job))
     st.progress(share, text)

@@ -277,6 +277,13 @@ def test_time_left_is_never_too_short(seconds, words):
     assert common.duration(seconds) == words
 
 
+def test_the_longer_the_wait_the_less_often_a_page_looks():
+    paces = [common.pace(ahead) for ahead in range(10)]
+    assert paces == sorted(paces)
+    assert (paces[0], paces[1], paces[-1]) == (1, 4, 10)
+    assert sum(1 / pace for pace in paces) < 3, "ten pages must leave time for the work"
+
+
 def test_the_launcher_begins_with_pictures_from_noise():
     app = AppTest.from_file(str(DEMOS / "home.py"), default_timeout=PATIENCE).run()
     assert not app.exception
