@@ -1,6 +1,6 @@
 """``course-lib evaluate-clothes``: the table of *One task, four models*."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -15,6 +15,7 @@ from .cli_common import (
     err,
     out,
     say,
+    split_names,
     write_json,
 )
 
@@ -53,7 +54,6 @@ def evaluate_clothes(
     The Fréchet distance depends on the number of images: compare only what has the same.
     """
     from . import metrics, upscaling
-    from .cli_upscaling import split_names
 
     if json_file:
         check_writable(json_file, force)
@@ -64,12 +64,7 @@ def evaluate_clothes(
     results = {}
     for name in names:
         with err.status(escape(f"measuring {name}")):
-            draw, count = draw_of(name), draws
-            if name in ("bicubic", "fashion-mean"):
-                count = 1
-            results[name] = metrics.measure_small_upscaling(
-                draw, draws=count, seed=seed, limit=limit
-            )
+            results[name] = measured(name, draws=draws, seed=seed, limit=limit)
     out.print(table(results, draws, limit))
     say(out, metrics.SMALL_PROTOCOL)
     if json_file:
@@ -77,16 +72,15 @@ def evaluate_clothes(
         write_json(json_file, about | {"protocol": metrics.SMALL_PROTOCOL})
 
 
-def draw_of(name: str) -> Any:
-    """Return a function of small images and a generator that answers as the model does."""
-    from . import data, weights
+def measured(name: str, *, draws: int, **options: int) -> dict[str, float]:
+    """Return the numbers of a model, or of bicubic interpolation."""
+    from . import data, metrics, weights
 
     if name == "bicubic":
-        return lambda lr, _: data.upscale(lr, 4).clamp(0, 1)
-    model = weights.load(name)
-    if name == "fashion-mean":
-        return lambda lr, _: model(lr)
-    return lambda lr, generator: model.sample(lr, generator=generator)
+        return metrics.measure_small_upscaling(
+            lambda lr, _: data.upscale(lr, 4).clamp(0, 1), draws=1, **options
+        )
+    return metrics.measure_small_model(weights.load(name), draws=draws, **options)
 
 
 def table(results: dict[str, dict[str, float]], draws: int, limit: int) -> Table:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +27,12 @@ class Problem(Exception):
 def say(console: Console, text: str, style: str = "") -> None:
     """Print text as it is: brackets in a path are no markup, and lines are not broken."""
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def split_names(given: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    """Return names that were given with commas or one by one, each once."""
+    names = [name.strip() for text in given or known for name in text.split(",")]
+    return list(dict.fromkeys(name for name in names if name))
 
 
 def check_writable(path: Path, force: bool) -> None:

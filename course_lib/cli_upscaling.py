@@ -22,6 +22,7 @@ from .cli_common import (
     err,
     out,
     say,
+    split_names,
     write_json,
 )
 
@@ -167,7 +168,7 @@ def enlarge_file(
     job: Job, upscaler: "Upscaler", advance: Any, options: dict[str, Any]
 ) -> str | None:
     """Enlarge one image and write it; return a complaint where that is not possible."""
-    from .data import ImageError, read_image
+    from .data import ImageError, read_image, with_alpha
 
     try:
         image = read_image(job.source)
@@ -175,7 +176,7 @@ def enlarge_file(
         name, settings = FORMATS[ending(job.target)]
         large, notes = result.image, list(image.notes)
         if image.alpha and name in WITH_ALPHA:
-            large = with_alpha(large, image, upscaler.scale)
+            large = with_alpha(large, image.alpha, upscaler.scale)
             notes.remove("transparent parts on white")
             notes.append("transparency kept")
         job.target.parent.mkdir(parents=True, exist_ok=True)
@@ -318,25 +319,6 @@ def whole_number(text: str) -> int:
         return int(text)
     except ValueError:
         raise Problem(f"--tile must be 'auto' or a whole number, not {text!r}") from None
-
-
-def with_alpha(large: "Image.Image", image: "UserImage", scale: int) -> "Image.Image":
-    """Return the enlargement with the image's transparency, enlarged bicubically.
-
-    What was enlarged lay on white. The white is taken out again, so that the result, laid on
-    white, is the enlargement, and on other colours has no white seam.
-    """
-    import torch
-    from PIL import Image
-
-    from .data import to_image, to_tensor, upscale
-
-    small = to_tensor(Image.merge("RGB", [image.alpha] * 3))
-    alpha = upscale(small, scale, clip=True)
-    colours = (to_tensor(large) - (1 - alpha)) / alpha.clamp(min=1 / 255)
-    result = to_image(torch.where(alpha > 0, colours.clamp(0, 1), 1.0))
-    result.putalpha(to_image(alpha).getchannel(0))
-    return result
 
 
 def comparison(image: "UserImage", large: "Image.Image") -> "Image.Image":
@@ -483,12 +465,6 @@ def perceptual(name: str) -> Any:
         return metrics.perceptual(name)
     except metrics.MetricsError as error:
         raise Problem(f"{error}; '--distance none' does without") from error
-
-
-def split_names(given: Sequence[str] | None, known: Sequence[str]) -> list[str]:
-    """Return names that were given with commas or one by one, each once."""
-    names = [name.strip() for text in given or known for name in text.split(",")]
-    return list(dict.fromkeys(name for name in names if name))
 
 
 def quality_table(folder: Path, results: dict[str, dict[str, Any]]) -> Table:

@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 
 from course_lib import data, metrics
-from course_lib.cli_upscaling import with_alpha
 from course_lib.upscaling import Upscaler, load
 from jobs import Report
 from pictures import Prepared, png
@@ -104,7 +103,9 @@ def run(upscaler: Upscaler, settings: Settings, prepared: Prepared, report: Repo
     pictures = upscaled.images
 
     def file(image: Image.Image) -> bytes:
-        return png(with_alpha(image, prepared, upscaler.scale) if prepared.alpha else image)
+        return png(
+            data.with_alpha(image, prepared.alpha, upscaler.scale) if prepared.alpha else image
+        )
 
     return Result(
         settings,

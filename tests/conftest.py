@@ -7,6 +7,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("ACCELERATE_USE_CPU", "true")
 os.environ.setdefault("MPLBACKEND", "agg")
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from hypothesis import settings
 
 from course_lib import data, weights
 from course_lib.models import VAE, Classifier, VAEConfig
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 torch.set_num_threads(1)
 settings.register_profile("course", deadline=None, derandomize=True, max_examples=40, database=None)
@@ -55,6 +58,32 @@ def course_cli() -> Callable[..., subprocess.CompletedProcess]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def skip_or_fail() -> Callable[[str], None]:
+    """Skip on a reader's machine; fail where COURSE_REQUIRE_BROWSER asks for every test."""
+    return pytest.fail if os.environ.get("COURSE_REQUIRE_BROWSER") else pytest.skip
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(skip_or_fail) -> dict:
+    """Drive the Chromium of the system rather than one that Playwright downloads."""
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        skip_or_fail("no Chromium found: `make browser` installs Debian's")
+    return {
+        "executable_path": executable,
+        "args": [
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ],
+    }
 
 
 @pytest.fixture

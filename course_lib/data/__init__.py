@@ -13,7 +13,7 @@ from .degradation import (
 )
 from .examples import EXAMPLES, example
 from .photographs import PhotoPatches, photographs
-from .reading import ImageError, UserImage, read_image, to_image, to_tensor
+from .reading import ImageError, UserImage, read_image, to_image, to_tensor, with_alpha
 from .small import CLASS_NAMES, DATASETS, SPLITS, DataError, LabelledImages, cache_folder, load
 
 __all__ = [
@@ -42,4 +42,5 @@ __all__ = [
     "to_image",
     "to_tensor",
     "upscale",
+    "with_alpha",
 ]

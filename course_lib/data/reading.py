@@ -20,6 +20,8 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from .degradation import upscale
+
 # How a file begins, and the reader that Pillow has for it. Image.open is not used: it has a
 # limit of its own, the same for the whole process, which shows as a warning.
 _READERS: dict[str, tuple[bytes, type[ImageFile.ImageFile]]] = {
@@ -303,3 +305,17 @@ def _to_grey(image: Image.Image, notes: list[str]) -> Image.Image:
         values, top = values.astype(np.float64) - low, high - low or 1
     notes.append(note)
     return Image.fromarray((values * (255 / top)).round().astype(np.uint8))
+
+
+def with_alpha(large: Image.Image, alpha: Image.Image, scale: int) -> Image.Image:
+    """Return an enlargement with the transparency of the image, enlarged bicubically.
+
+    What was enlarged lay on white. The white is taken out again, so that the result, laid on
+    white, is the enlargement, and on other colours has no white seam.
+    """
+    small = to_tensor(Image.merge("RGB", [alpha] * 3))
+    shares = upscale(small, scale, clip=True)
+    colours = (to_tensor(large) - (1 - shares)) / shares.clamp(min=1 / 255)
+    result = to_image(torch.where(shares > 0, colours.clamp(0, 1), 1.0))
+    result.putalpha(to_image(shares).getchannel(0))
+    return result

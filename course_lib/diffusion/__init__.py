@@ -16,11 +16,19 @@ from .process import (
     x0_from_epsilon,
     x0_from_velocity,
 )
-from .samplers import sample_ddim, sample_ddpm, sample_dpm_solver, trailing_timesteps
+from .samplers import (
+    SAMPLERS,
+    sample_ddim,
+    sample_ddpm,
+    sample_dpm_solver,
+    steps_taken,
+    trailing_timesteps,
+)
 from .schedule import Schedule, cosine_schedule, linear_schedule
 
 __all__ = [
     "PREDICTIONS",
+    "SAMPLERS",
     "Schedule",
     "cosine_schedule",
     "epsilon_from_x0",
@@ -32,6 +40,7 @@ __all__ = [
     "sample_ddpm",
     "sample_dpm_solver",
     "score_from_epsilon",
+    "steps_taken",
     "target",
     "to_x0",
     "trailing_timesteps",

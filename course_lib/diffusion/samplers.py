@@ -20,6 +20,7 @@ from .schedule import Schedule
 
 Denoiser = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 OnStep = Callable[[int, torch.Tensor, torch.Tensor], None]
+SAMPLERS = ("ddpm", "ddim", "dpm-solver")
 
 
 def trailing_timesteps(timesteps: int, steps: int) -> list[int]:
@@ -31,6 +32,24 @@ def trailing_timesteps(timesteps: int, steps: int) -> list[int]:
     if not 1 <= steps <= timesteps:
         raise ValueError(f"steps must be between 1 and {timesteps}, not {steps}")
     return [round(timesteps - i * timesteps / steps) - 1 for i in range(steps)]
+
+
+def steps_taken(sampler: str, steps: int | None, *, timesteps: int, default: int) -> int:
+    """Return how often a network is applied by one of ``SAMPLERS``: for 'ddpm' T times.
+
+    For the others it is ``steps``, or ``default``, but at most T, where ``steps`` is None.
+    Raises ``ValueError`` for an unknown sampler, and for a number that it cannot take.
+    """
+    if sampler not in SAMPLERS:
+        raise ValueError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLERS)}")
+    if sampler == "ddpm":
+        if steps not in (None, timesteps):
+            raise ValueError(
+                f"sampler 'ddpm' takes all {timesteps} steps; for fewer, use 'ddim' or 'dpm-solver'"
+            )
+        return timesteps
+    steps = min(default, timesteps) if steps is None else steps
+    return len(trailing_timesteps(timesteps, steps))  # which refuses impossible numbers
 
 
 def sample_ddpm(

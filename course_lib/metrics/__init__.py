@@ -12,7 +12,7 @@ from .perceptual import PerceptualDistance, feature_distance, lpips, perceptual
 from .precision_recall import precision_recall
 from .sampling import draw, draws, sampling_options
 from .sharpness import gradient_ratio, mean_gradient, radial_spectrum
-from .small_upscaling import SMALL_PROTOCOL, measure_small_upscaling
+from .small_upscaling import SMALL_PROTOCOL, measure_small_model, measure_small_upscaling
 from .super_resolution import SR_PROTOCOL, measure_upscaler
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "lr_psnr",
     "luma",
     "mean_gradient",
+    "measure_small_model",
     "measure_small_upscaling",
     "measure_upscaler",
     "perceptual",

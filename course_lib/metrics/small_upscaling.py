@@ -7,14 +7,19 @@ clothes, and how much do the draws differ?
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch import nn
 
 from .. import data
-from ..data.degradation import degrade, downscale, quantize
+from ..data.degradation import degrade, quantize
 from ..models import Classifier
+from .consistency import lr_psnr
 from .evaluation import evaluate, shipped_classifier
+from .fidelity import psnr
 
+SCALE = 4
 DRAWS = 8
 BATCH = 500
 SMALL_PROTOCOL = (
@@ -50,21 +55,21 @@ def measure_small_upscaling(
     classifier = classifier or shipped_classifier()
     test = data.load(split="test")
     hr, labels = test.images[:limit], test.labels[:limit]
-    lr = quantize(degrade(hr))
+    lr = quantize(degrade(hr, scale=SCALE))
     started = time.perf_counter()
     drawn = [drawn_at(draw, lr, seed + index) for index in range(draws)]
     seconds = time.perf_counter() - started
-    first, mean = drawn[0], torch.stack(drawn).mean(0)
+    all_drawn = torch.stack(drawn)
+    first, mean = drawn[0], all_drawn.mean(0)
     guesses = torch.cat([classifier(part).argmax(1) for part in first.split(BATCH)])
-    seen = evaluate(first, hr, floor=None, classifier=classifier)
-    spread = torch.stack(drawn).var(0).mean().sqrt() if draws > 1 else torch.tensor(0.0)
+    seen = evaluate(first, hr, classifier=classifier)
     return {
-        "psnr": float(decibel(squared_error(first, hr)).mean()),
-        "psnr_of_mean": float(decibel(squared_error(mean, hr)).mean()),
-        "mse": float(squared_error(first, hr).mean()),
-        "mse_of_mean": float(squared_error(mean, hr).mean()),
-        "lr_psnr": float(decibel(squared_error(downscale(first, 4), lr)).mean()),
-        "diversity": float(spread),
+        "psnr": float(psnr(rgb(first), rgb(hr), channel="rgb").mean()),
+        "psnr_of_mean": float(psnr(rgb(mean), rgb(hr), channel="rgb").mean()),
+        "mse": float((first.double() - hr.double()).square().mean()),
+        "mse_of_mean": float((mean.double() - hr.double()).square().mean()),
+        "lr_psnr": float(lr_psnr(rgb(first), rgb(lr), SCALE).mean()),
+        "diversity": float(all_drawn.var(0).mean().sqrt()) if draws > 1 else 0.0,
         "agreement": float((guesses == labels).double().mean()),
         "frechet": seen["frechet"],
         "frechet_floor": seen["frechet_floor"],
@@ -74,17 +79,26 @@ def measure_small_upscaling(
     }
 
 
+def measure_small_model(
+    model: nn.Module, *, draws: int = DRAWS, **options: Any
+) -> dict[str, float]:
+    """Measure a model that draws by ``sample(lr, generator=...)``, in the same way.
+
+    One whose ``random`` is False answers once.
+    """
+    return measure_small_upscaling(
+        lambda lr, generator: model.sample(lr, generator=generator),
+        draws=draws if model.random else 1,
+        **options,
+    )
+
+
 def drawn_at(draw: Draw, lr: torch.Tensor, seed: int) -> torch.Tensor:
     """Return one draw for each of ``lr``, in batches, from one generator with ``seed``."""
     generator = torch.Generator().manual_seed(seed)
     return torch.cat([draw(part, generator) for part in lr.split(BATCH)]).clamp(0, 1)
 
 
-def squared_error(images: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """Return the mean squared error of each image, (N,), float64."""
-    return (images.double() - others.double()).square().flatten(1).mean(1)
-
-
-def decibel(mse: torch.Tensor) -> torch.Tensor:
-    """Return the PSNR for a peak of 1: :eq:`sr-psnr`."""
-    return -10 * mse.log10()
+def rgb(grey: torch.Tensor) -> torch.Tensor:
+    """Return grey images (N, 1, H, W) with three equal channels, whose PSNR is that of one."""
+    return grey.expand(-1, 3, -1, -1)

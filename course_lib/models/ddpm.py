@@ -18,17 +18,16 @@ from ..diffusion import (
     sample_ddim,
     sample_ddpm,
     sample_dpm_solver,
+    steps_taken,
     target,
     to_x0,
 )
 from ..diffusion.process import check_prediction
-from ..diffusion.samplers import OnStep, trailing_timesteps
+from ..diffusion.samplers import OnStep
 from ..diffusion.schedule import SCHEDULES
 from ..noise import standard_normal
 from .blocks import from_network, to_network
 from .unet import UNet, UNetConfig
-
-SAMPLERS = ("ddpm", "ddim", "dpm-solver")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,18 +79,9 @@ class DDPM(nn.Module):
 
         Raises ``ValueError`` for an unknown sampler, and for a number that it cannot take.
         """
-        timesteps = self.config.timesteps
-        if sampler not in SAMPLERS:
-            raise ValueError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLERS)}")
-        if sampler == "ddpm":
-            if steps not in (None, timesteps):
-                raise ValueError(
-                    f"sampler 'ddpm' takes all {timesteps} steps; for fewer, use 'ddim' "
-                    "or 'dpm-solver'"
-                )
-            return timesteps
-        steps = min(self.default_steps, timesteps) if steps is None else steps
-        return len(trailing_timesteps(timesteps, steps))  # which refuses impossible numbers
+        return steps_taken(
+            sampler, steps, timesteps=self.config.timesteps, default=self.default_steps
+        )
 
     def predict(
         self, x_t: torch.Tensor, t: torch.Tensor, condition: torch.Tensor | None = None

@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
+from ..diffusion import SAMPLERS
 from ..models.blocks import from_network
-from ..models.ddpm import SAMPLERS
 from ..noise import seeded
 from .conditional import (
     SCALE,
@@ -39,8 +39,8 @@ class Clothes(Upscaler):
 
     @property
     def random(self) -> bool:
-        """All but the mean are drawn."""
-        return not isinstance(self.model, PosteriorMean)
+        """Whether answers are drawn, which the model knows."""
+        return self.model.random
 
     def steps_for(self, steps: int | None, sampler: str | None) -> int:
         """Return the number of steps, as :meth:`~course_lib.models.ddpm.DDPM.steps_for`."""
@@ -59,13 +59,9 @@ class Clothes(Upscaler):
                 f"{self.name} enlarges images of {SIDE} x {SIDE} pixels, not of {lr.shape[3]} x "
                 f"{lr.shape[2]}; for photographs there is 'srdiff'"
             )
-        grey = lr.mean(1, keepdim=True)
-        answer = self.draw(grey, request) if self.random else self.model(grey)
-        return answer.expand(-1, 3, -1, -1)
-
-    def draw(self, grey: torch.Tensor, request: Request) -> torch.Tensor:
-        """Draw images (N, 1, 28, 28) from the model, by the request's seed and options."""
-        options: dict[str, Any] = {"generator": seeded(request.field.seed)}
+        options: dict[str, Any] = {}
+        if self.random:
+            options["generator"] = seeded(request.field.seed)
         if request.temperature is not None:
             options["temperature"] = request.temperature
         if self.samplers:
@@ -76,7 +72,7 @@ class Clothes(Upscaler):
                 request.on_step(t, picture(x), picture(x0))
 
             options["on_step"] = on_step
-        return self.model.sample(grey, **options)
+        return self.model.sample(lr.mean(1, keepdim=True), **options).expand(-1, 3, -1, -1)
 
 
 def picture(x: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,8 @@ Osindero (2014), arXiv:1411.1784, for conditional games; Saharia et al. (2021),
 arXiv:2104.07636, for the diffusion model that sees an enlargement beside its noisy picture.
 
 Images are (N, 1, 28, 28) and small images (N, 1, 7, 7), both in [0, 1]. The models learn from
-large images alone, which :func:`shrunk` makes small.
+large images alone, which :func:`shrunk` makes small. ``random`` says whether answers are
+drawn.
 """
 
 from dataclasses import dataclass
@@ -62,6 +63,8 @@ class PosteriorMeanConfig:
 class PosteriorMean(nn.Module):
     """One answer for each small image, the mean of those that fit: no draw, but a yardstick."""
 
+    random = False
+
     def __init__(self, config: PosteriorMeanConfig | None = None):
         super().__init__()
         self.config = config = config or PosteriorMeanConfig()
@@ -74,6 +77,10 @@ class PosteriorMean(nn.Module):
     def loss(self, images: torch.Tensor, *, generator: torch.Generator | None = None) -> Loss:
         """Return the mean squared error: :eq:`one-task-mean`."""
         return (self(shrunk(images)) - images).square().mean(), {}
+
+    def sample(self, lr: torch.Tensor, *, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Return the only answer, whatever the generator."""
+        return self(lr)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +96,8 @@ class ConditionalVAEConfig:
 
 class ConditionalVAE(nn.Module):
     """p(x, z | lr) = N(z; 0, I) p(x | z, lr), with an encoder q(z | x, lr)."""
+
+    random = True
 
     def __init__(self, config: ConditionalVAEConfig | None = None):
         super().__init__()
@@ -143,6 +152,7 @@ class ConditionalGAN(Adversarial):
     """The game in which both networks know ``lr``; networks and game are those of DCGAN."""
 
     players = ("discriminator", "generator")
+    random = True
 
     def __init__(self, config: ConditionalGANConfig | None = None):
         super().__init__()
@@ -242,6 +252,7 @@ class ConditionalDDPM(DDPM):
     """The diffusion model whose U-Net sees the enlargement of ``lr`` beside the noisy picture."""
 
     default_steps = 20
+    random = True
 
     def __init__(self, config: ConditionalDDPMConfig | None = None):
         super().__init__(config or ConditionalDDPMConfig())

@@ -20,15 +20,16 @@ from torch import nn
 
 from ..diffusion import (
     PREDICTIONS,
+    SAMPLERS,
     Schedule,
     cosine_schedule,
     q_sample,
     sample_ddim,
     sample_ddpm,
     sample_dpm_solver,
+    steps_taken,
     target,
     to_x0,
-    trailing_timesteps,
 )
 from ..diffusion.process import jump_factors
 from ..diffusion.samplers import OnStep
@@ -41,7 +42,6 @@ from .regression import RegressionConfig, ResidualSR
 from .rrdb import RRDBConfig, RRDBEncoder
 from .spread import SpreadHead, spread_loss
 
-SAMPLERS = ("ddpm", "ddim", "dpm-solver")
 CHOICES = {
     "encoder": ("rrdb", "residual"),
     "denoiser": ("official", "compact"),
@@ -362,19 +362,12 @@ class SRDiff(nn.Module):
 
         Raises ``ValueError`` for an unknown sampler, and for a number that it cannot take.
         """
-        sampler = sampler or self.config.sampler
-        timesteps = self.config.timesteps
-        if sampler not in SAMPLERS:
-            raise ValueError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLERS)}")
-        if sampler == "ddpm":
-            if steps not in (None, timesteps):
-                raise ValueError(
-                    f"sampler 'ddpm' takes all {timesteps} steps; for fewer, use 'ddim' or "
-                    "'dpm-solver'"
-                )
-            return timesteps
-        steps = min(self.config.steps, timesteps) if steps is None else steps
-        return len(trailing_timesteps(timesteps, steps))  # which refuses impossible numbers
+        return steps_taken(
+            sampler or self.config.sampler,
+            steps,
+            timesteps=self.config.timesteps,
+            default=self.config.steps,
+        )
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the smallest sides that the U-Net can halve and the scale divides."""

@@ -8,13 +8,14 @@ from torch import nn
 
 from .. import weights
 from ..data.degradation import upscale as bicubic
+from ..diffusion import SAMPLERS
 from ..models.blocks import from_network, to_network
 from .clothes import CLOTHES, Clothes
 from .interface import Request, Upscaler, UpscalingError
 from .regression import ResidualSR
 from .rrdb import RRDBEncoder
 from .runtime import check_known, compiled
-from .srdiff import SAMPLERS, SRDiff
+from .srdiff import SRDiff
 
 UPSCALERS = ("nearest", "bicubic", "regression", "srdiff")
 

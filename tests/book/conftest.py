@@ -1,7 +1,5 @@
 """The built book on a local server, and a real browser to look at it."""
 
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -11,14 +9,6 @@ from pathlib import Path
 import pytest
 
 PAGES = Path(__file__).parents[2] / "_build" / "html"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-
-
-def skip_or_fail(reason: str) -> None:
-    """Skip on a reader's machine; fail where COURSE_REQUIRE_BROWSER asks for every test."""
-    if os.environ.get("COURSE_REQUIRE_BROWSER"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def built_pages() -> list[str]:
@@ -38,7 +28,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="session")
-def site() -> Iterator[str]:
+def site(skip_or_fail) -> Iterator[str]:
     """The address of a server of the built book."""
     if not (PAGES / "index.html").exists():
         skip_or_fail("the book is not built: run `make book` first")
@@ -46,23 +36,3 @@ def site() -> Iterator[str]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
-
-
-@pytest.fixture(scope="session")
-def browser_type_launch_args() -> dict:
-    """Drive the Chromium of the system rather than one that Playwright downloads."""
-    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if executable is None:
-        skip_or_fail("no Chromium found: `make browser` installs Debian's")
-    return {
-        "executable_path": executable,
-        "args": [
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-        ],
-    }

@@ -1,7 +1,5 @@
-"""The demonstrations' modules, a running server of them, and a real browser to visit it."""
+"""The demonstrations' modules, and a running server of them."""
 
-import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,27 +17,7 @@ from PIL import Image
 DEMOS = Path(__file__).parents[2] / "demos"
 sys.path.insert(0, str(DEMOS))  # as Streamlit does for the page that it runs
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 START = 120  # seconds that a busy machine may take
-
-
-def skip_or_fail(reason: str) -> None:
-    """Skip on a reader's machine; fail where COURSE_REQUIRE_BROWSER asks for every test."""
-    if os.environ.get("COURSE_REQUIRE_BROWSER"):
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-@pytest.fixture(scope="session")
-def browser_type_launch_args() -> dict:
-    """Drive the Chromium of the system rather than one that Playwright downloads."""
-    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if executable is None:
-        skip_or_fail("no Chromium found: `make browser` installs Debian's")
-    return {
-        "executable_path": executable,
-        "args": ["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-    }
 
 
 @pytest.fixture(scope="session")

@@ -160,12 +160,17 @@ def test_text_that_is_called_a_picture(visit):
     assert_accessible(page)
 
 
-def test_two_visitors_and_one_who_cancels(visit, picture_file):
+def one_runs_and_one_has_chosen(visit, picture_file) -> tuple[Page, Page]:
     first, second = visit(), visit()
     first.get_by_role("button", name="Upscale").click()
     expect(first.get_by_role("button", name="Cancel")).to_be_enabled()
     choose(second, "Regression")
     upload(second, "icon.png", picture_file(16, 16))
+    return first, second
+
+
+def test_two_visitors_and_one_who_cancels(visit, picture_file):
+    first, second = one_runs_and_one_has_chosen(visit, picture_file)
     expect(second.get_by_role("button", name="Upscale")).to_be_enabled()
     second.get_by_role("button", name="Upscale").click()
     expect(second.get_by_text("Waiting: 1 run to go before yours")).to_be_visible()
@@ -176,10 +181,6 @@ def test_two_visitors_and_one_who_cancels(visit, picture_file):
 
 
 def test_a_visitor_who_leaves_makes_room(visit, picture_file):
-    first, second = visit(), visit()
-    first.get_by_role("button", name="Upscale").click()
-    expect(first.get_by_role("button", name="Cancel")).to_be_enabled()
-    choose(second, "Regression")
-    upload(second, "icon.png", picture_file(16, 16))
+    first, second = one_runs_and_one_has_chosen(visit, picture_file)
     first.close()
     upscale(second)

@@ -12,6 +12,7 @@ import torch
 from course_lib import weights
 from course_lib.diffusion import (
     PREDICTIONS,
+    SAMPLERS,
     cosine_schedule,
     linear_schedule,
     q_sample,
@@ -20,7 +21,6 @@ from course_lib.diffusion import (
     sample_dpm_solver,
 )
 from course_lib.models import DDPM, DDPMConfig
-from course_lib.models.ddpm import SAMPLERS
 
 
 def seeded(seed: int = 0) -> torch.Generator:
