@@ -44,7 +44,7 @@ test: $(VENV)/.installed-test  ## run all tests (browser tests want the built bo
 browser:  ## install Debian's Chromium for the browser tests (as root, on Debian)
 	apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium
 
-demos: $(VENV)/.installed-demos  ## start the demonstrations in the browser; APP=st_app1: one of them
+demos: $(VENV)/.installed-demos  ## start the demonstrations in the browser; APP=st_app1 or st_app2: one of them
 	$(BIN)/streamlit run demos/$(or $(APP),home).py
 
 notebooks: $(VENV)/.installed-book  ## generate the notebooks for Colab and Binder
@@ -57,7 +57,7 @@ train-%: $(VENV)/.installed-book  ## train a shipped model again, e.g. make trai
 	$(BIN)/course-lib train $* --full --publish
 
 # These learn from a folder of photographs: make train-srdiff IMAGES=DIR
-train-regression train-srdiff: train-%: $(VENV)/.installed-book
+train-regression train-srdiff train-latent: train-%: $(VENV)/.installed-book
 	@test -n "$(IMAGES)" || { echo "name a folder of photographs: make train-$* IMAGES=DIR"; exit 1; }
 	$(BIN)/course-lib train $* --images "$(IMAGES)" --publish
 

@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from . import cli_clothes, cli_upscaling
+from . import cli_clothes, cli_latent, cli_upscaling
 from .cli_common import (
     LARGEST_SEED,
     Force,
@@ -41,6 +41,7 @@ for command in (
     cli_upscaling.evaluate_sr,
     cli_upscaling.bench,
     cli_clothes.evaluate_clothes,
+    cli_latent.evaluate_latent,
 ):
     app.command()(command)
 

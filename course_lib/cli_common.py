@@ -2,7 +2,10 @@
 
 import json
 import math
+import shlex
+import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +15,7 @@ from rich.console import Console
 LARGEST_SEED = 2**63 - 1
 
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
+Images = Annotated[Path, typer.Option("--images", help="A folder of original images.")]
 JsonFile = Annotated[
     Path | None, typer.Option("--json", help="A file for all numbers and how they came about.")
 ]
@@ -43,6 +47,20 @@ def check_writable(path: Path, force: bool) -> None:
         raise Problem(f"{path} is a folder")
     if path.exists() and not force:
         raise Problem(f"{path} exists already; --force overwrites it")
+
+
+def origin() -> dict[str, str]:
+    """Return when, where and by what command numbers came about, to be kept beside them."""
+    import torch
+
+    from .bench import machine
+
+    return {
+        "command": shlex.join(["course-lib", *sys.argv[1:]]),
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": machine(),
+        "torch": torch.__version__,
+    }
 
 
 def write_json(path: Path, content: Any) -> None:

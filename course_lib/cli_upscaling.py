@@ -1,7 +1,6 @@
 """The commands for enlarging images: ``upscale``, ``evaluate-sr`` and ``bench``."""
 
 import glob
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +15,12 @@ from rich.table import Table
 from .cli_common import (
     LARGEST_SEED,
     Force,
+    Images,
     JsonFile,
     Problem,
     check_writable,
     err,
+    origin,
     out,
     say,
     split_names,
@@ -64,6 +65,31 @@ Scale = Annotated[
     int | None, typer.Option(min=1, help="The factor, for nearest and bicubic: 4 unless given.")
 ]
 Seed = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Same seed, same images.")]
+Prompt = Annotated[
+    str | None, typer.Option(help="For latent: what the image shows, 'a photograph of a bird'.")
+]
+Negative = Annotated[
+    str | None, typer.Option("--negative-prompt", help="For latent: what guidance leads away from.")
+]
+Guidance = Annotated[
+    float | None, typer.Option(help="For latent: how far the prompt is followed, from 1 on.")
+]
+NoiseLevel = Annotated[
+    int | None, typer.Option(min=0, help="For latent: noise on the small image, 0 to 350.")
+]
+ColorFix = Annotated[
+    str | None,
+    typer.Option(
+        help="For latent: the repair of colours, back-projection, wavelet, adain or none."
+    ),
+]
+Pretrained = Annotated[
+    str | None,
+    typer.Option(
+        help="For latent: published weights, as the id of a repository (which is downloaded) or "
+        "a folder; 'stabilityai/stable-diffusion-x4-upscaler', say."
+    ),
+]
 
 
 # upscale
@@ -95,14 +121,21 @@ def upscale(
     model: Annotated[
         str,
         typer.Option(
-            help="nearest, bicubic, regression or srdiff; or the path of a run's folder, of a "
-            ".safetensors file or of a .ckpt file of SRDiff's authors."
+            help="nearest, bicubic, regression, srdiff or latent; or the path of a run's folder, "
+            "of a .safetensors file or of a .ckpt file of SRDiff's authors."
         ),
     ] = "srdiff",
     steps: Steps = None,
     seed: Seed = 0,
     sampler: Sampler = None,
     temperature: Temperature = None,
+    prompt: Prompt = None,
+    negative_prompt: Negative = None,
+    guidance_scale: Guidance = None,
+    noise_level: NoiseLevel = None,
+    color_fix: ColorFix = None,
+    pretrained: Pretrained = None,
+    revision: Annotated[str | None, typer.Option(help="Of --pretrained: which version.")] = None,
     scale: Scale = None,
     runtime: Runtime = "torch",
     tile: Annotated[
@@ -134,8 +167,15 @@ def upscale(
     from .upscaling import load
 
     jobs = plan(inputs, output, format_, compare=compare, force=force)
-    upscaler = load(model, scale=scale, runtime=runtime)
-    options = {
+    upscaler = load(model, scale=scale, runtime=runtime, pretrained=pretrained, revision=revision)
+    told = {
+        "prompt": prompt,
+        "negative_prompt": negative_prompt,
+        "guidance_scale": guidance_scale,
+        "noise_level": noise_level,
+        "color_fix": color_fix,
+    }
+    options = conditions(upscaler, told) | {
         "steps": steps,
         "seed": seed,
         "sampler": sampler_name(sampler),
@@ -308,6 +348,17 @@ def check_options(upscaler: "Upscaler", options: dict[str, Any]) -> None:
         raise Problem(str(error)) from error
 
 
+def conditions(upscaler: "Upscaler", told: dict[str, Any]) -> dict[str, Any]:
+    """Return what was given of what only a latent upscaler is told; raise for the others."""
+    from .upscaling.latent import LatentUpscaler
+
+    given = {key: value for key, value in told.items() if value is not None}
+    if given and not isinstance(upscaler, LatentUpscaler):
+        option = next(iter(given)).replace("_", "-")
+        raise Problem(f"{upscaler.name} sees the image alone, so it has no --{option}")
+    return given
+
+
 def sampler_name(sampler: str | None) -> str | None:
     """Return a sampler's name in the package; DPM-Solver++ is known by another too."""
     return "dpm-solver" if sampler == "dpm++" else sampler
@@ -373,7 +424,6 @@ LABELS = {
     "diversity": "diversity",
 }
 DECIBELS = ("psnr_y", "psnr_rgb", "lr_psnr", "psnr_y_of_mean")
-Images = Annotated[Path, typer.Option("--images", help="A folder of original images.")]
 
 
 def evaluate_sr(
@@ -449,7 +499,13 @@ def evaluate_sr(
     out.print(quality_table(images, results))
     say(out, metrics.SR_PROTOCOL)
     if json_file:
-        about = {"folder": str(images), **given, "distance": distance, "models": results}
+        about = {
+            **origin(),
+            "folder": str(images),
+            **given,
+            "distance": distance,
+            "models": results,
+        }
         write_json(json_file, about | {"protocol": metrics.SR_PROTOCOL})
     if record is not None:
         for name in learned:
@@ -496,19 +552,16 @@ def record_benchmark(
     """Write mean numbers into a model's card, under details, benchmarks and their name."""
     from . import weights
     from .cli_common import finite
-    from .files import replace_atomically
 
-    card = weights.card(name, where)
+    details = weights.card(name, where).get("details", {})
     entry = {
         "images": len(found["images"]),
         **{key: found[key] for key in ("scale", "samples", "seed", "steps", "distance")},
         **found["mean"],
         "bicubic": bicubic["mean"],
     }
-    card.setdefault("details", {}).setdefault("benchmarks", {})[benchmark] = finite(entry)
-    text = json.dumps(card, indent=2) + "\n"
-    path = (where or weights.folder()) / f"{name}.json"
-    replace_atomically(path, lambda file: file.write_text(text))
+    benchmarks = details.get("benchmarks", {}) | {benchmark: finite(entry)}
+    weights.amend(name, details | {"benchmarks": benchmarks}, where)
 
 
 # bench
@@ -555,7 +608,7 @@ def bench(
     say(out, f"a convolution reaches {found['peak'] / 1e9:,.1f} GFLOP/s at its best")
     say(out, found["protocol"])
     if json_file:
-        write_json(json_file, found)
+        write_json(json_file, origin() | found)
 
 
 def speed_table(found: dict[str, Any]) -> Table:

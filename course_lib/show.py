@@ -195,6 +195,7 @@ def source(thing: Callable | type, *, docstring: bool = False) -> Markdown:
 
     Docstrings are left out unless asked for: the chapter's text is their long form.
     """
+    thing = inspect.unwrap(thing)  # of what decorators put around it
     lines, first = inspect.getsourcelines(thing)
     text = inspect.cleandoc("\n" + "".join(lines))
     if not docstring:

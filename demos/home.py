@@ -9,5 +9,6 @@ st.navigation(
     [
         st.Page("noise.py", title="Pictures from noise", default=True),
         st.Page("st_app1.py", title="Super-resolution with SRDiff", url_path="srdiff"),
+        st.Page("st_app2.py", title="Stable Diffusion upscaling", url_path="latent"),
     ]
 ).run()

@@ -16,7 +16,7 @@ from course_lib.upscaling import Cancelled, Progress
 WAITING, RUNNING, DONE, FAILED, CANCELLED = "waiting", "running", "done", "failed", "cancelled"
 LOGGER = logging.getLogger(__name__)
 
-Report = Callable[[Progress], None]
+Report = Callable[[Progress | str], None]  # told the progress, or in words what is being done
 Work = Callable[[Report], Any]
 
 
@@ -35,7 +35,7 @@ class Job:
         self.work: Work | None = work
         self.is_present, self.last_seen = is_present, now
         self.state = WAITING
-        self.progress: Progress | None = None
+        self.progress: Progress | str | None = None
         self.result: Any = None
         self.error: BaseException | None = None
         self.stopping = False
@@ -137,7 +137,7 @@ class JobQueue:
             return self._running
 
     def _run(self, job: Job) -> None:
-        def report(progress: Progress) -> None:
+        def report(progress: Progress | str) -> None:
             job.progress = progress
             self.drop_absent()
             if job.stopping:

@@ -1,4 +1,4 @@
-"""Which models the page offers, and loading each of them once for all visitors."""
+"""What models and samplers are called; the page on SRDiff's models, each loaded once for all."""
 
 import argparse
 import logging
@@ -8,18 +8,22 @@ from pathlib import Path
 import streamlit as st
 
 from common import failure
-from course_lib.upscaling import CheckpointError, SRDiff, Upscaler, load
+from course_lib.upscaling import CheckpointError, SRDiff, Upscaler, latent, load
 from course_lib.upscaling.upscalers import Diffusion
 
 LOGGER = logging.getLogger(__name__)
 VARIABLE = "SRDIFF_CHECKPOINT"
-OFFICIAL = "official"
+SHIPPED, OFFICIAL = ("srdiff", "regression"), "official"  # the models of the page on SRDiff
+LATENT, PUBLISHED = "latent", "published"  # those of the page on Stable Diffusion
 LABELS = {
     "srdiff": "SRDiff",
     "regression": "Regression",
     OFFICIAL: "SRDiff, the authors' checkpoint",
+    LATENT: "Latent diffusion",
+    PUBLISHED: "Published weights",
 }
 SAMPLERS = {"ddim": "DDIM", "dpm-solver": "DPM-Solver++", "ddpm": "DDPM"}
+COLOR_FIXES = {name: name for name in latent.COLOR_FIXES} | {"adain": "AdaIN"}
 
 
 def checkpoint_path(arguments: Sequence[str], environment: Mapping[str, str]) -> Path | None:
@@ -51,7 +55,7 @@ def official(path: Path, version: float) -> tuple[Upscaler | None, str]:
 
 def offered(checkpoint: Path | None) -> tuple[list[str], str]:
     """Return the names of the models that can be chosen, and what is wrong with the file."""
-    names = [name for name in LABELS if name != OFFICIAL]
+    names = list(SHIPPED)
     if checkpoint is None:
         return names, ""
     version = checkpoint.stat().st_mtime if checkpoint.is_file() else 0.0

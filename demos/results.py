@@ -6,7 +6,7 @@ of 256 x 256 pixels, or of 2 of 512 x 512, which is at most 25 MB and mostly a t
 
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 
 import numpy as np
@@ -15,8 +15,9 @@ from PIL import Image
 
 from course_lib import data, metrics
 from course_lib.upscaling import Upscaler, load
+from course_lib.upscaling.latent import Conditioning
 from jobs import Report
-from pictures import Prepared, png
+from pictures import Prepared, Source, png
 
 MOST_SAMPLES = 8
 MOST_PIXELS = MOST_SAMPLES * 256 * 256  # low-resolution pixels of all samples together
@@ -29,17 +30,20 @@ class Settings:
     """Everything that a result depends on; two results of the same settings are the same.
 
     ``picture`` tells the picture and what was taken of it; ``described`` is it in words.
-    What a model does not have is None.
+    ``weights`` names those of a model that can have several; ``told`` is what a model was told
+    besides the picture. What a model does not have is None.
     """
 
     picture: tuple
     described: str
     truth: bool
     model: str
+    weights: str | None = None
     sampler: str | None = None
     steps: int | None = None
     seed: int | None = None
     samples: int = 1
+    told: Conditioning | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,17 @@ def samples_allowed(limit: int) -> int:
     return min(MOST_SAMPLES, MOST_PIXELS // limit**2)
 
 
+def complete(settings: Settings, source: Source, prepared: Prepared) -> Settings:
+    """Return the settings with the picture that they are for."""
+    taken = "a part of " if prepared.box else ""
+    return replace(
+        settings,
+        picture=(source.key, prepared.box, prepared.lr.size),
+        described=f"{taken}{source.name}",
+        truth=prepared.hr is not None,
+    )
+
+
 def run(upscaler: Upscaler, settings: Settings, prepared: Prepared, report: Report) -> Result:
     """Enlarge a picture bicubically and by a model, and compare the two."""
     upscaled = upscaler.upscale(
@@ -98,6 +113,7 @@ def run(upscaler: Upscaler, settings: Settings, prepared: Prepared, report: Repo
         seed=settings.seed,
         samples=settings.samples,
         progress=report,
+        **(vars(settings.told) if settings.told else {}),
     )
     before = load("bicubic", scale=upscaler.scale).upscale(prepared.lr).image
     pictures = upscaled.images

@@ -6,7 +6,8 @@ import streamlit as st
 
 from common import note
 from compare import before_and_after, detail, place_sliders
-from models import LABELS, SAMPLERS
+from course_lib.upscaling.latent import Conditioning
+from models import COLOR_FIXES, LABELS, SAMPLERS
 from pictures import dimensions, plain, short, stem
 from results import Result, Settings, Spread, archive
 
@@ -34,15 +35,32 @@ def show_result(result: Result, current: Settings | None) -> None:
 def in_words(settings: Settings) -> str:
     """Say for Markdown what a result was made of, and how."""
     parts = [LABELS[settings.model]]
+    if settings.weights:
+        parts[0] += f" {settings.weights}"
     if settings.sampler:
         steps = f"{settings.steps} step{'s' if settings.steps > 1 else ''}"
         parts += [f"{SAMPLERS[settings.sampler]} with {steps}", f"seed {settings.seed}"]
     if settings.samples > 1:
         parts.append(f"{settings.samples} samples")
+    if settings.told:
+        parts += told_in_words(settings.told)
     picture = short(settings.described)
     if settings.truth:
         picture += " as the ground truth"
     return f"{plain(', '.join(parts))}: {picture}"
+
+
+def told_in_words(told: Conditioning) -> list[str]:
+    """Say what a model was told besides the picture."""
+    texts = [f"prompt “{told.prompt}”" if told.prompt else "no prompt"]
+    if told.negative_prompt:
+        texts.append(f"negative prompt “{told.negative_prompt}”")
+    return [
+        *texts,
+        f"guidance scale {told.guidance_scale:g}",
+        f"noise level {told.noise_level}",
+        f"colour fix {COLOR_FIXES[told.color_fix]}",
+    ]
 
 
 def choose_sample(count: int) -> int:

@@ -135,3 +135,27 @@ def displayed(monkeypatch) -> list:
     shown: list = []
     monkeypatch.setattr(IPython.display, "display", lambda thing, **_: shown.append(thing))
     return shown
+
+
+@pytest.fixture(scope="session")
+def tiny_latent():
+    """A latent upscaler with random weights, whose autoencoder passes mean colours on."""
+    from course_lib.upscaling.latent import (
+        LatentDiffusion,
+        LatentDiffusionConfig,
+        LatentUpscaler,
+        start,
+    )
+
+    torch.manual_seed(0)
+    config = LatentDiffusionConfig(
+        autoencoder=(16, 16, 16),
+        channels=(16, 32),
+        words=("a", "coat", "sandal"),
+        text_width=16,
+        text_layers=1,
+        text_length=8,
+    )
+    model = LatentDiffusion(config).eval()
+    start.begin_with_means(model.vae)
+    return LatentUpscaler(model.pipeline(), steps=1)

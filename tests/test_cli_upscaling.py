@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -348,6 +349,8 @@ def test_upscalers_are_measured(run_here, originals, tiny, tmp_path):
     found = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))
     assert list(found["models"]) == ["nearest", "bicubic", str(tiny)]
     assert found["protocol"] == metrics.SR_PROTOCOL
+    assert found["command"] == shlex.join(["course-lib", *map(str, command)])
+    assert {"date", "machine", "torch"} <= found.keys()
     pairs = [(path.name, data.read_image(path).rgb) for path in sorted(originals.iterdir())]
     for name, options in (("bicubic", {}), (tiny, {"steps": 1, "samples": 2})):
         measured = metrics.measure_upscaler(upscaling.load(name), pairs, seed=3, **options)
@@ -438,7 +441,9 @@ def test_the_table_of_speeds(run_here, monkeypatch, tmp_path):
     assert cells[benchmarks.PLAIN][:4] == ["~300", "~4.58e+03", "1", "unknown"]
     assert benchmarks.PROTOCOL in out
     assert "2 threads" in out
-    assert json.loads((tmp_path / "x.json").read_text())["models"][0]["faster"] == 600
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert found["models"][0]["faster"] == 600
+    assert {"command", "date", "machine", "torch"} <= found.keys()
     assert_refused(run_here("bench", "--size", 30), "size must be a multiple of 4")
 
 

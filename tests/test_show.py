@@ -291,3 +291,11 @@ def test_card_shows_what_the_card_holds(name):
         assert part in text
     for key, value in about["metrics"].items():
         assert f"| **{key}** | **{value:.4g}** |" in text
+
+
+def test_source_of_a_decorated_method_names_its_own_file():
+    from course_lib.upscaling.latent import LatentAutoencoder
+
+    shown = show.source(LatentAutoencoder.standardize).data
+    assert shown.startswith("`course_lib/upscaling/latent/autoencoder.py`, line ")
+    assert "def standardize" in shown

@@ -83,6 +83,7 @@ class PhotoPatches:
     ):
         self.scale, self.size = scale, size
         self.pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.sources: list[Path] = []  # the photograph of each pair
         places, details = [], []
         for path in paths:
             photograph = opened(path)
@@ -98,6 +99,7 @@ class PhotoPatches:
                 places.append(torch.cat([number, grid], dim=1))
                 details.append(found.flatten())
                 self.pairs.append((low, high))
+                self.sources.append(path)
         if not self.pairs:
             side = scale * size
             raise DataError(f"none of the {len(paths)} photographs has {side} x {side} pixels")

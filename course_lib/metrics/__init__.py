@@ -7,6 +7,13 @@ from .errors import MetricsError
 from .evaluation import PROTOCOL, SAMPLES, evaluate, evaluate_model, headline, real_images
 from .fidelity import luma, psnr, ssim
 from .frechet import frechet_distance, frechet_of_gaussians
+from .guidance import (
+    GUIDANCE_PROTOCOL,
+    class_consistency,
+    guidance_table,
+    option_effects,
+    reconstruction,
+)
 from .operations import count_operations
 from .perceptual import PerceptualDistance, feature_distance, lpips, perceptual
 from .precision_recall import precision_recall
@@ -16,6 +23,7 @@ from .small_upscaling import SMALL_PROTOCOL, measure_small_model, measure_small_
 from .super_resolution import SR_PROTOCOL, measure_upscaler
 
 __all__ = [
+    "GUIDANCE_PROTOCOL",
     "PROTOCOL",
     "SAMPLES",
     "SMALL_PROTOCOL",
@@ -24,6 +32,7 @@ __all__ = [
     "ClassifierConfig",
     "MetricsError",
     "PerceptualDistance",
+    "class_consistency",
     "class_coverage",
     "count_operations",
     "draw",
@@ -34,6 +43,7 @@ __all__ = [
     "frechet_distance",
     "frechet_of_gaussians",
     "gradient_ratio",
+    "guidance_table",
     "headline",
     "lpips",
     "lr_psnr",
@@ -42,11 +52,13 @@ __all__ = [
     "measure_small_model",
     "measure_small_upscaling",
     "measure_upscaler",
+    "option_effects",
     "perceptual",
     "precision_recall",
     "psnr",
     "radial_spectrum",
     "real_images",
+    "reconstruction",
     "sampling_options",
     "ssim",
 ]

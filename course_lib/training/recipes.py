@@ -27,6 +27,7 @@ from ..models.autoencoder import principal_components
 from .checkpoint import STATE
 from .conditional import CONDITIONAL
 from .interruption import Interrupted
+from .latent import LATENT
 from .loop import TrainConfig, fit
 from .recipe import Recipe
 from .upscalers import UPSCALERS
@@ -213,6 +214,7 @@ RECIPES = {
     ),
     **CONDITIONAL,
     **UPSCALERS,
+    **LATENT,
 }
 
 

@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
@@ -78,7 +79,10 @@ class Upscaled:
 
 @dataclass(frozen=True)
 class Request:
-    """What a tile is enlarged with: the sampler's options, and the noise of its place."""
+    """What a tile is enlarged with: the sampler's options, and the noise of its place.
+
+    ``conditioning`` is what else the model is told, a text for example.
+    """
 
     steps: int | None
     sampler: str | None
@@ -86,6 +90,7 @@ class Request:
     field: NoiseField | None
     tile: Tile
     on_step: Callable[[int, torch.Tensor, torch.Tensor], None] | None
+    conditioning: Any = None
 
     def noise(self, draw: int, scale: int) -> torch.Tensor:
         """Return draw number ``draw`` of the noise (1, 3, H, W) of the enlarged tile."""
@@ -98,11 +103,16 @@ class Upscaler:
     """An enlargement by ``scale``. Subclasses say how one tile is enlarged.
 
     ``samplers`` are the names of the samplers it has: none where there are no steps.
+    ``noise_channels`` is how many numbers of noise it needs for a pixel; ``auto_tile`` is the
+    side of the tiles into which large images are cut, in low-resolution pixels.
     """
 
     name: str
     scale: int
     samplers: tuple[str, ...] = ()
+    noise_channels: int = 3
+    auto_tile: int = AUTO_TILE
+    keeps_states: bool = True  # where there are steps at all
 
     @property
     def random(self) -> bool:
@@ -112,6 +122,10 @@ class Upscaler:
     def enlarge(self, lr: torch.Tensor, request: Request) -> torch.Tensor:
         """Return (N, 3, scale h, scale w) for a tile (N, 3, h, w), both in [0, 1]."""
         raise NotImplementedError
+
+    def finish(self, sr: torch.Tensor, lr: torch.Tensor, conditioning: Any) -> torch.Tensor:
+        """Return the whole enlarged image as it should be, once its tiles are put together."""
+        return sr
 
     def steps_for(self, steps: int | None, sampler: str | None) -> int:
         """Return how often a network is applied to each tile; raise for impossible numbers."""
@@ -129,6 +143,7 @@ class Upscaler:
         progress: Callable[[Progress], None] | None = None,
         tile: int | str = "auto",
         keep_states: bool = False,
+        conditioning: Any = None,
     ) -> Upscaled:
         """Enlarge an image: a PIL image, or a tensor (N, 3, H, W) in [0, 1].
 
@@ -138,7 +153,8 @@ class Upscaler:
         pixels, a multiple of 4 from 64 on; 'auto' uses them for large images only.
         ``progress`` is told of every step, and may raise :class:`Cancelled`.
         ``keep_states`` keeps the intermediate states of the first sample, for images of one
-        tile. Raises :class:`UpscalingError` for what the model cannot do.
+        tile. ``conditioning`` is handed on to the model. Raises :class:`UpscalingError` for
+        what the model cannot do.
         """
         started = time.monotonic()
         lr = self._checked(image, steps, sampler, temperature, samples, seed)
@@ -147,10 +163,10 @@ class Upscaler:
         elif seed is None:
             seed = secrets.randbelow(2**31)
         plan = self._plan(lr, tile)
-        if keep_states and (len(plan) > 1 or not self.samplers):
+        if keep_states and (len(plan) > 1 or not self.samplers or not self.keeps_states):
             raise UpscalingError(
-                "intermediate states are kept for models that have steps, and for images that "
-                "fit into one tile"
+                "intermediate states are kept for models whose steps are in pixels, and for "
+                "images that fit into one tile"
             )
         states: list[State] = []
         total = samples * len(plan) * self.steps_for(steps, sampler)
@@ -170,24 +186,30 @@ class Upscaler:
                     states.append(State(t, state[:1].clone(), estimate[:1].clone()))
                 tick()
 
-            field = NoiseField(seed + sample) if self.random else None
+            field = NoiseField(seed + sample, self.noise_channels) if self.random else None
             canvas = Canvas(len(lr), *lr.shape[2:], scale=self.scale, overlap=OVERLAP)
             for part in plan:
                 request = Request(
-                    steps, sampler, temperature, field, part, on_step if self.samplers else None
+                    steps,
+                    sampler,
+                    temperature,
+                    field,
+                    part,
+                    on_step if self.samplers else None,
+                    conditioning,
                 )
                 canvas.add(part, self.enlarge(part.cut(lr), request))
                 if not self.samplers:
                     tick()
-            result = canvas.result().clamp_(0, 1)
+            result = self.finish(canvas.result().clamp_(0, 1), lr, conditioning)
             images.append(to_image(result) if isinstance(image, Image.Image) else result)
         return Upscaled(tuple(images), seed, time.monotonic() - started, tuple(states))
 
     def _plan(self, lr: torch.Tensor, tile: int | str) -> list[Tile]:
         height, width = lr.shape[2:]
         if tile == "auto":
-            small = height * width <= (AUTO_TILE + 2 * OVERLAP) ** 2
-            tile = max(height, width) if small else AUTO_TILE
+            small = height * width <= (self.auto_tile + 2 * OVERLAP) ** 2
+            tile = max(height, width) if small else self.auto_tile
         elif type(tile) is not int or tile < 2 * OVERLAP or tile % ALIGNMENT:
             raise UpscalingError(
                 f"tile must be 'auto' or a multiple of {ALIGNMENT} from {2 * OVERLAP} on, "

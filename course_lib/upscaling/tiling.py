@@ -108,11 +108,11 @@ class NoiseField:
     the draw and the block's place, so that no more of it need be kept than is in use.
     """
 
-    def __init__(self, seed: int):
-        self.seed = seed
+    def __init__(self, seed: int, channels: int = 3):
+        self.seed, self.channels = seed, channels
 
     def read(self, draw: int, top: int, left: int, height: int, width: int) -> torch.Tensor:
-        """Return the noise (1, 3, height, width) of a rectangle in draw number ``draw``."""
+        """Return the noise (1, channels, height, width) of a rectangle in draw ``draw``."""
         rows = range(top // BLOCK, (top + height - 1) // BLOCK + 1)
         columns = range(left // BLOCK, (left + width - 1) // BLOCK + 1)
         blocks = [
@@ -124,4 +124,6 @@ class NoiseField:
 
     def _block(self, *place: int) -> torch.Tensor:
         generator = seeded(self.seed, *place)
-        return standard_normal(1, 3, BLOCK, BLOCK, like=torch.empty(()), generator=generator)
+        return standard_normal(
+            1, self.channels, BLOCK, BLOCK, like=torch.empty(()), generator=generator
+        )

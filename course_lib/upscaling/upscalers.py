@@ -1,5 +1,6 @@
 """The upscalers themselves, and ``load``, which finds one by its name."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,12 +13,17 @@ from ..diffusion import SAMPLERS
 from ..models.blocks import from_network, to_network
 from .clothes import CLOTHES, Clothes
 from .interface import Request, Upscaler, UpscalingError
+from .latent import LatentDiffusion, LatentUpscaler
+from .latent.published import load_upscaler
+from .realesrgan import load_realesrgan
 from .regression import ResidualSR
 from .rrdb import RRDBEncoder
 from .runtime import check_known, compiled
 from .srdiff import SRDiff
 
-UPSCALERS = ("nearest", "bicubic", "regression", "srdiff")
+UPSCALERS = ("nearest", "bicubic", "regression", "srdiff", "latent")
+OPTIONAL = ("realesrgan",)  # what needs a package of its own
+TOYS = ("latent-clothes",)  # upscalers of clothes, 8 x 8 to 32 x 32 pixels
 
 
 class Nearest(Upscaler):
@@ -68,6 +74,19 @@ class Regression(Upscaler):
         return from_network(total / self.views).clamp(0, 1)
 
 
+class RealESRGAN(Regression):
+    """A large network that others trained, against a judge and for damaged photographs.
+
+    Its 64 channels at the high resolution want smaller tiles than our networks do.
+    """
+
+    name = "realesrgan"
+    auto_tile = 128
+
+    def __init__(self, model: RRDBEncoder, views: int = 1):
+        super().__init__(model, views)
+
+
 class Diffusion(Upscaler):
     """SRDiff, which draws one of the images that would fit.
 
@@ -112,43 +131,78 @@ class Diffusion(Upscaler):
         )
 
 
-def load(name: str | Path, *, scale: int | None = None, runtime: str = "torch") -> Upscaler:
+def load(
+    name: str | Path,
+    *,
+    scale: int | None = None,
+    runtime: str = "torch",
+    pretrained: str | Path | None = None,
+    revision: str | None = None,
+    on_status: Callable[[str], None] | None = None,
+) -> Upscaler:
     """Return an upscaler by its name, or one from a file or folder of yours.
 
-    Names are those of ``UPSCALERS``, and for clothes of 7 x 7 pixels those of ``CLOTHES``;
-    'nearest' and 'bicubic' take any ``scale`` (4 unless given), the others have their own. A
-    path is the folder of a training run or its ``.safetensors`` file, or a ``.ckpt`` file of
-    SRDiff's authors (x4, or x8 with ``scale=8``). ``runtime`` is what computes the denoiser
+    Names are those of ``UPSCALERS``, of ``OPTIONAL`` where their packages are installed, and
+    for clothes of 7 x 7 pixels those of ``CLOTHES``; 'nearest' and 'bicubic' take any
+    ``scale`` (4 unless given), the others have their own. A path is the folder of a training
+    run or its ``.safetensors`` file, or a ``.ckpt`` file of SRDiff's authors (x4, or x8 with
+    ``scale=8``). ``runtime`` is what computes the denoiser
     of a diffusion model of photographs, 'torch' or, where they are there, 'openvino' and
     'openvino-bf16'. Raises :class:`~course_lib.upscaling.interface.UpscalingError` for an
     unknown name or runtime, and the errors of :func:`~course_lib.weights.store.load` and
     :meth:`~course_lib.upscaling.srdiff.SRDiff.from_official` for files.
+
+    'latent' takes weights that others have published by ``pretrained``: a repository's id, of
+    which ``revision`` may name a version, or a folder. Their loading, of which ``on_status`` is
+    told, is that of :func:`~course_lib.upscaling.latent.published.load_published`.
     """
-    if name in ("nearest", "bicubic"):
+    if pretrained is not None or revision is not None:
+        upscaler = load_pretrained(name, runtime, pretrained, revision, on_status)
+    elif name in ("nearest", "bicubic"):
         only_torch(runtime, name)
         if scale is not None and (type(scale) is not int or scale < 1):
             raise UpscalingError(f"scale must be a whole number of at least 1, not {scale!r}")
         return (Nearest if name == "nearest" else Bicubic)(scale or 4)
-    if name in (*UPSCALERS, *CLOTHES):
+    elif name in (*UPSCALERS, *CLOTHES, *TOYS):
         upscaler = wrap(weights.load(str(name)), runtime)
+    elif name == "realesrgan":
+        only_torch(runtime, name)
+        upscaler = RealESRGAN(load_realesrgan())
     elif Path(name).suffix == ".ckpt":
         upscaler = wrap(SRDiff.from_official(name, "celeba" if scale == 8 else "div2k"), runtime)
     elif Path(name).exists():
         upscaler = wrap(from_run(Path(name)), runtime)
     else:
         raise UpscalingError(
-            f"there is no upscaler {str(name)!r}; known: {', '.join((*UPSCALERS, *CLOTHES))}, or "
-            "the path of a run's folder, of a .safetensors file, or of the authors' .ckpt file"
+            f"there is no upscaler {str(name)!r}; known: "
+            f"{', '.join((*UPSCALERS, *OPTIONAL, *CLOTHES))}, or the path of a run's folder, of "
+            "a .safetensors file, or of the authors' .ckpt file"
         )
     if scale not in (None, upscaler.scale):
         raise UpscalingError(f"{name} enlarges by {upscaler.scale}, not by {scale}")
     return upscaler
 
 
+def load_pretrained(
+    name: str | Path,
+    runtime: str,
+    pretrained: str | Path | None,
+    revision: str | None,
+    on_status: Callable[[str], None] | None,
+) -> LatentUpscaler:
+    """Return the latent upscaler with published weights."""
+    if name != "latent":
+        raise UpscalingError(f"pretrained and revision are for 'latent', not for {str(name)!r}")
+    if pretrained is None:
+        raise UpscalingError("a revision is one of a repository: name that by pretrained")
+    only_torch(runtime, str(name))
+    return load_upscaler(pretrained, revision=revision, on_status=on_status)
+
+
 def from_run(path: Path) -> nn.Module:
     """Return the network of a training run's folder or of its weights."""
     if path.is_dir():
-        found = [n for n in weights.names(path) if (path / f"{n}.safetensors").exists()]
+        found = [n for n in weights.names(path) if weights.there(n, path)]
         if len(found) != 1:
             raise UpscalingError(
                 f"{path} holds {len(found)} models; name the .safetensors file instead"
@@ -164,6 +218,8 @@ def wrap(model: nn.Module, runtime: str = "torch") -> Upscaler:
     if isinstance(model, SRDiff):
         return Diffusion(model, runtime)
     only_torch(runtime, type(model).__name__)
+    if isinstance(model, LatentDiffusion):
+        return LatentUpscaler(for_inference(model).pipeline())
     if type(model) in CLOTHES.values():
         return Clothes(model)
     if isinstance(model, ResidualSR | RRDBEncoder):

@@ -1,9 +1,22 @@
 """The shipped models: found by name, checked, described by a card."""
 
-from .store import WeightsError, build, card, config_of, folder, load, names, publish, rounded
+from .store import (
+    WeightsError,
+    amend,
+    build,
+    card,
+    config_of,
+    folder,
+    load,
+    names,
+    publish,
+    rounded,
+    there,
+)
 
 __all__ = [
     "WeightsError",
+    "amend",
     "build",
     "card",
     "config_of",
@@ -12,4 +25,5 @@ __all__ = [
     "names",
     "publish",
     "rounded",
+    "there",
 ]

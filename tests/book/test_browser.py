@@ -17,6 +17,7 @@ CHAPTERS = (
     *(f"models/{name}" for name in MODEL_PAGES),
     "upscaling/one-task-four-models",
     "upscaling/srdiff",
+    "upscaling/stable-diffusion",
 )
 SLIDER_PAGES = ("index", *CHAPTERS)
 

@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -83,3 +84,24 @@ def photograph(picture_file) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = 6
     return picture_file(4000, 3000, "JPEG", quality=85, exif=exif)
+
+
+@pytest.fixture
+def queue(monkeypatch):
+    """A queue of the test's own in the place of the process's."""
+    import common
+    from jobs import JobQueue
+
+    queue = JobQueue()
+    monkeypatch.setattr(common, "queue", lambda: queue)
+    return queue
+
+
+@pytest.fixture
+def gate(queue) -> Iterator[threading.Event]:
+    """Hold the queue until the gate is opened."""
+    opened = threading.Event()
+    job = queue.submit(lambda report: opened.wait(START))
+    yield opened
+    opened.set()
+    assert job.wait(START)

@@ -1,6 +1,5 @@
 """The page on super-resolution, driven as a visitor would, without a browser."""
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -10,29 +9,10 @@ from streamlit.testing.v1 import AppTest
 import common
 import models
 from course_lib.upscaling import SRDiff, SRDiffConfig, UpscalingError
-from jobs import DONE, FAILED, JobQueue
+from jobs import DONE, FAILED
+from visiting import PATIENCE, button, finish, start, text, upload
 
 DEMOS = Path(__file__).parents[2] / "demos"
-
-PATIENCE = 120  # seconds
-
-
-@pytest.fixture
-def queue(monkeypatch) -> JobQueue:
-    """A queue of the test's own in the place of the process's."""
-    queue = JobQueue()
-    monkeypatch.setattr(common, "queue", lambda: queue)
-    return queue
-
-
-@pytest.fixture
-def gate(queue):
-    """Hold the queue until the gate is opened."""
-    opened = threading.Event()
-    job = queue.submit(lambda report: opened.wait(PATIENCE))
-    yield opened
-    opened.set()
-    assert job.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -46,35 +26,6 @@ def open_page(monkeypatch, queue):
         return app
 
     return run
-
-
-def upload(app: AppTest, name: str, content: bytes) -> AppTest:
-    app.radio(key="kind").set_value(common.OWN).run()
-    app.file_uploader(key="upload").set_value((name, content, "image/png")).run()
-    assert not app.exception
-    return app
-
-
-def button(app: AppTest, label: str):
-    return next(button for button in app.button if button.label == label)
-
-
-def start(app: AppTest) -> AppTest:
-    button(app, "Upscale").click().run()
-    assert not app.exception
-    return app
-
-
-def finish(app: AppTest) -> AppTest:
-    """Wait for the visitor's job, and let the page look at it."""
-    assert app.session_state["srdiff-job"].wait(PATIENCE)
-    app.run()
-    assert not app.exception
-    return app
-
-
-def text(app: AppTest) -> str:
-    return "\n".join(element.value for element in app.markdown)
 
 
 def use(app: AppTest, model: str) -> AppTest:

@@ -25,6 +25,7 @@ from course_lib.models import (
 )
 from course_lib.training import RECIPES, Interrupted, recipes
 from course_lib.upscaling import CLOTHES, ResidualSR, SRDiff
+from course_lib.upscaling.latent import LatentAutoencoder, LatentDiffusion
 from course_lib.upscaling.rrdb import RRDBEncoder
 
 MODELS = {
@@ -45,6 +46,10 @@ UPSCALERS = {
     "srdiff": SRDiff,
     "rrdb": RRDBEncoder,
     "srdiff-official": SRDiff,
+    "latent-autoencoder": LatentAutoencoder,
+    "latent-clothes-autoencoder": LatentAutoencoder,
+    "latent": LatentDiffusion,
+    "latent-clothes": LatentDiffusion,
 }
 
 

@@ -265,7 +265,7 @@ def test_impossible_requests_are_explained(options, message):
         ({"sampler": "ddim"}, "no sampler"),
         ({"temperature": 0.5}, "no temperature"),
         ({"samples": 2}, "still has one answer, so samples must be 1"),
-        ({"keep_states": True}, "for models that have steps"),
+        ({"keep_states": True}, "for models whose steps"),
     ],
 )
 def test_options_of_randomness_need_a_model_that_draws(options, message):
