@@ -90,7 +90,7 @@ def published_needs(upscaler: LatentUpscaler) -> str:
     parts = [part for part in upscaler.pipeline.components.values() if hasattr(part, "parameters")]
     size = sum(p.numel() * p.element_size() for part in parts for p in part.parameters()) / 1e9
     where = "GPU" if device() == "cuda" else "CPU"
-    number = str(upscaler.pipeline.dtype).removeprefix("torch.")
+    number = str(upscaler.pipeline.unet.dtype).removeprefix("torch.")
     return f"Runs on the {where} in {number}; the weights alone take {size:.1f} GB of memory."
 
 

@@ -256,8 +256,8 @@ def choose_words(settings: Settings) -> Settings:
     told = replace(settings.told, prompt=prompt.strip(), negative_prompt=negative.strip())
     if settings.weights is None:
         note(
-            "On photographs the small model follows prompts only weakly; its model card says how "
-            "weakly."
+            "The small model has learned next to nothing from words: a prompt changes its pictures "
+            "by far less than one grey level. Published weights follow prompts."
         )
     if told.negative_prompt and told.guidance_scale == 1:
         note("A negative prompt acts only at a guidance scale above 1.")

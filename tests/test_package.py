@@ -183,8 +183,13 @@ def test_every_package_and_data_file_is_shipped():
     patterns = settings["package-data"]
     for path in PACKAGE.rglob("*"):
         if path.is_file() and path.suffix not in (".py", ".pyc", ".tmp"):
-            package = ".".join(("course_lib", *path.parent.relative_to(PACKAGE).parts))
-            assert any(path.match(pattern) for pattern in patterns[package]), path
+            home = next(parent for parent in path.parents if (parent / "__init__.py").exists())
+            package = ".".join(("course_lib", *home.relative_to(PACKAGE).parts))
+            inside = path.relative_to(home)
+            assert any(
+                inside.match(pattern) and len(inside.parts) == len(Path(pattern).parts)
+                for pattern in patterns[package]
+            ), path
 
 
 SKIPPED = {

@@ -155,7 +155,7 @@ def test_nothing_runs_by_itself(open_page, queue):
     assert not app.header
     assert JOB not in app.session_state
     assert "no evidence" in text(app)
-    assert "follows prompts only weakly" in text(app)
+    assert "has learned next to nothing from words" in text(app)
     assert "Runs on the CPU in float32" in text(app)
     assert "a part of 128 × 128 pixels, framed in the picture, to 512 × 512" in text(app)
     assert not button(app, "Upscale").disabled

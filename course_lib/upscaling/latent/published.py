@@ -76,7 +76,7 @@ def load_upscaler(
         load_published(source, revision=revision, on_status=on_status),
         name=str(source),
         steps=20,
-        defaults=Conditioning(guidance_scale=1.0, noise_level=20, color_fix="wavelet"),
+        defaults=Conditioning(guidance_scale=1.0, noise_level=20),
         auto_tile=TILE,
     )
 
