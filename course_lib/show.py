@@ -263,9 +263,19 @@ def card(name: str) -> Markdown:
             for key, value in found.items()
             if isinstance(value, float)
         ),
-        ("SHA-256", f"`{about['sha256'][:16]}…`"),
+        *(
+            (f"SHA-256{where}", f"`{digest[:16]}…`")
+            for where, digest in digests_by_part(about["sha256"]).items()
+        ),
     ]
     return table(rows, (f"`{name}`", "card"))
+
+
+def digests_by_part(digests: str | dict[str, str]) -> dict[str, str]:
+    """Return the SHA-256 of each file of weights, by what to write behind 'SHA-256'."""
+    if isinstance(digests, str):
+        return {"": digests}
+    return {f", {Path(file).parent.name}": digest for file, digest in digests.items()}
 
 
 def need_alt(alt: str) -> None:

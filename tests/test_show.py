@@ -285,7 +285,7 @@ def test_card_shows_what_the_card_holds(name):
         about["protocol"],
         f"{about['parameters']:,} parameters",
         f"{about['training']['steps']:,} steps",
-        about["sha256"][:16],
+        *(digest[:16] for digest in show.digests_by_part(about["sha256"]).values()),
         about["machine"],
     ):
         assert part in text
@@ -296,6 +296,6 @@ def test_card_shows_what_the_card_holds(name):
 def test_source_of_a_decorated_method_names_its_own_file():
     from course_lib.upscaling.latent import LatentAutoencoder
 
-    shown = show.source(LatentAutoencoder.standardize).data
+    shown = show.source(LatentAutoencoder.standardize).text
     assert shown.startswith("`course_lib/upscaling/latent/autoencoder.py`, line ")
     assert "def standardize" in shown

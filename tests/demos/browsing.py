@@ -76,11 +76,22 @@ def assert_fits(page: Page) -> None:
         assert page.evaluate(f"{box}.scrollWidth <= {box}.clientWidth"), box
 
 
+def settle(page: Page) -> None:
+    """Wait until nothing is faded any more, as is what a run of the script has not reached."""
+    page.wait_for_function(
+        """() => document.querySelector("[data-testid=stApp]").dataset.testScriptState ===
+                 "notRunning"
+            && !document.querySelector("[data-stale=true]")
+            && !document.getAnimations().some(each => each instanceof CSSTransition)"""
+    )
+
+
 def assert_accessible(page: Page) -> None:
-    found = Axe().run(page).response["violations"]
-    assert [
+    settle(page)
+    ours = [
         f"{violation['id']}: {node['target']} {node['failureSummary']}"
-        for violation in found
+        for violation in Axe().run(page).response["violations"]
         for node in violation["nodes"]
         if FOREIGN.get(violation["id"], "of ours") not in node["html"]
-    ] == []
+    ]
+    assert ours == [], "\n".join(ours)

@@ -47,6 +47,11 @@ def choose_steps(page: Page, most: bool = False) -> None:
 
 def open_sidebar(page: Page) -> None:
     page.get_by_test_id("stExpandSidebarButton").click()
+    # It slides in, and a list that opens meanwhile is shut again.
+    page.wait_for_function(
+        "document.querySelector('[data-testid=stSidebar]').getBoundingClientRect().left >= 0"
+    )
+    page.get_by_test_id("stSidebarContent").hover()
 
 
 def close_sidebar(page: Page) -> None:
