@@ -1,5 +1,6 @@
 """How the latent upscalers are trained: first the autoencoder, then the diffusion of its codes."""
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from torch.utils.data import TensorDataset
 from .. import weights
 from ..data.captions import CAPTION_WORDS, caption
 from ..data.clothes import CLOTHES_WORDS, as_photographs, clothes_caption
-from ..data.degradation import downscale, quantize
+from ..data.degradation import crop_to_multiple, downscale, quantize
 from ..data.photographs import PhotoPatches
 from ..data.reading import to_tensor
 from ..data.small import LabelledImages
@@ -147,21 +148,18 @@ def evaluate_photographs(
     model: LatentAutoencoder, images: list[tuple[str, Image.Image]]
 ) -> dict[str, float]:
     """Return the PSNR in RGB of what the codes tell of photographs, and their deviation."""
-    values = []
-    for _name, image in images:
-        hr = to_tensor(image)
-        hr = hr[..., : hr.shape[2] // 8 * 8, : hr.shape[3] // 8 * 8]
-        values.append(psnr(model.reconstruct(hr), hr, channel="rgb"))
-    return {
-        "psnr_rgb": float(torch.cat(values).mean()),
-        "latent_std": float(model.latent_std),
-    }
+    return reconstructed(model, (crop_to_multiple(to_tensor(image), 8) for _, image in images))
 
 
 @torch.inference_mode()
 def evaluate_clothes(model: LatentAutoencoder, images: torch.Tensor) -> dict[str, float]:
     """Return the same for clothes (N, 3, 32, 32)."""
-    values = [psnr(model.reconstruct(part), part, channel="rgb") for part in images.split(250)]
+    return reconstructed(model, images.split(250))
+
+
+def reconstructed(model: LatentAutoencoder, batches: Iterable[torch.Tensor]) -> dict[str, float]:
+    """Return the mean PSNR of the reconstructions of all images, and the codes' deviation."""
+    values = [psnr(model.reconstruct(hr), hr, channel="rgb") for hr in batches]
     return {
         "psnr_rgb": float(torch.cat(values).mean()),
         "latent_std": float(model.latent_std),
