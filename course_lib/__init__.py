@@ -6,6 +6,7 @@ nothing: ``from course_lib.models import VAE``, ``from course_lib import data, w
 
 import re
 from importlib.metadata import metadata, requires
+from typing import Any
 
 BRANCH = "main"  # of the repository, where the published notebooks and pages come from
 __version__ = metadata("course_lib")["Version"]
@@ -25,3 +26,10 @@ def notebook_requirements() -> list[str]:
         for name, _, condition in parts
         if not condition or 'extra == "notebook"' in condition
     )
+
+
+def check(name: str, answer: Any) -> Any:
+    """Check an answer to an exercise: :func:`course_lib.checks.check`."""
+    from .checks import check
+
+    return check(name, answer)

@@ -7,7 +7,8 @@ The chapters in `book/` are the source; the notebooks are committed, because Col
 open files of the repository and neither reads MyST. Every page that is a MyST notebook gets
 one, unless its front matter says `launch: false`. Before the chapter's own cells stand a note
 that says where it comes from, and a cell that installs the package where it is missing.
-The same chapters give the same bytes, so that `--check` can compare them.
+The same chapters give the same bytes, so that `--check` can compare them. Beside them,
+`exercises/references.json` is written: where the exercises' references to the book lead.
 """
 
 import argparse
@@ -21,28 +22,11 @@ from nbformat import NotebookNode, v4
 
 import course_lib
 from chapters import Book, BookError, Page
+from course_lib.assignments.references import ROLE
+from course_lib.hosts import install_source
 from myst_to_markdown import Converter, collect_targets
 
 ROOT = Path(__file__).parents[1]
-
-# Hosts of notebooks bring these in releases that fit each other, so the install cell leaves
-# them alone: another release of one of them would break what it finds.
-BROUGHT_BY_HOST = {"ipykernel", "matplotlib", "numpy", "pillow", "torch", "torchvision"}
-
-INSTALL = """\
-# Installs the course's package where it is missing, as on Colab; elsewhere this does nothing.
-import importlib.util
-import subprocess
-import sys
-
-if importlib.util.find_spec("course_lib") is None:
-    extras = {extras}
-    wanted = [name for name in extras if importlib.util.find_spec(name) is None]
-    wanted.append("course_lib @ git+{repository}@{branch}")
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", *wanted]
-    subprocess.run(command, check=True)
-    importlib.invalidate_caches()
-"""
 
 METADATA = {
     "accelerator": "GPU",
@@ -60,17 +44,25 @@ def generate(root: Path) -> dict[str, str]:
 
     Raises BookError, with one line for each problem, where a chapter cannot be converted.
     """
-    book = Book.read(root, course_lib.repository())
-    collect_targets(book)
+    book = _read(root)
     notebooks = {f"{page.name}.ipynb": _notebook(page, book) for page in book.launched()}
     if book.problems:
         raise BookError("\n".join(book.problems))
     return notebooks
 
 
+def _read(root: Path) -> Book:
+    book = Book.read(root, course_lib.repository())
+    collect_targets(book)
+    return book
+
+
 def _notebook(page: Page, book: Book) -> str:
     converter = Converter(page, book)
-    cells = [v4.new_markdown_cell(_note(page, book)), v4.new_code_cell(install_source(book))]
+    cells = [
+        v4.new_markdown_cell(_note(page, book)),
+        v4.new_code_cell(install_source(book.repository)),
+    ]
     for cell, line in page.cells():
         if cell.cell_type == "markdown":
             cell.source = converter.convert(cell.source, line)
@@ -93,17 +85,38 @@ def _note(page: Page, book: Book) -> str:
     )
 
 
-def install_source(book: Book) -> str:
-    """Return the code that installs the package, and nothing that the host has already.
+def references(root: Path) -> str:
+    """Return, as JSON, the text and address of what the masters in `exercises/` refer to.
 
-    The extras are the package's own requirements, so the list follows `pyproject.toml`.
+    Raises BookError, naming the file, for a label or a page that the book does not have.
     """
-    needed = [n for n in course_lib.notebook_requirements() if n not in BROUGHT_BY_HOST]
-    return INSTALL.format(
-        extras=json.dumps([name.replace("-", "_") for name in needed]),
-        repository=book.repository,
-        branch=course_lib.BRANCH,
-    )
+    book, targets = _read(root), {}
+    for path in sorted((root / "exercises").glob("[a-z]*.md")):
+        for role in ROLE.finditer(path.read_text(encoding="utf-8")):
+            kind = role[1] if role[1] in ("eq", "doc") else "ref"
+            page, text = _target(book, kind, role[2])
+            if page is None:
+                raise BookError(f"exercises/{path.name}: the book has no {role[0]}")
+            targets[f"{kind} {role[2]}"] = (text, _published(book, page))
+    return json.dumps(dict(sorted(targets.items())), indent=2, ensure_ascii=False) + "\n"
+
+
+def _target(book: Book, kind: str, name: str) -> tuple[Page | None, str]:
+    """Return the page that a reference names, and what the reference shows."""
+    if kind == "doc":
+        page = book.pages.get(f"{name}.md")
+        return page, f"the chapter *{page.title}*" if page else ""
+    target = book.targets.get(name)
+    if target is None or target.equation != (kind == "eq"):
+        return None, ""
+    return target.page, f"equation {target.text}" if kind == "eq" else target.text
+
+
+def _published(book: Book, page: Page) -> str:
+    """Return where a page can be read from anywhere: its notebook, or its source."""
+    if not page.launched:
+        return book.blob(page.path)
+    return f"{book.repository}/blob/{course_lib.BRANCH}/notebooks/{page.name}.ipynb"
 
 
 def _cell_metadata(cell: NotebookNode) -> dict:
@@ -137,10 +150,14 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     folder = root / "notebooks"
     try:
         notebooks = generate(root)
+        wanted = references(root) if (root / "exercises").is_dir() else None
     except BookError as error:
         print(error, file=sys.stderr)
         return 1
     changes = differences(folder, notebooks)
+    links = root / "exercises" / "references.json"
+    if wanted and (not links.is_file() or links.read_text(encoding="utf-8") != wanted):
+        changes.append("stale: exercises/references.json")
     if options.check:
         if changes:
             print("\n".join([*changes, "Run `make notebooks`."]), file=sys.stderr)
@@ -151,6 +168,8 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     for path in folder.glob("*.ipynb"):
         if path.name not in notebooks:
             path.unlink()
+    if wanted:
+        links.write_text(wanted, encoding="utf-8", newline="\n")
     print("\n".join(changes) or "The notebooks were up to date.")
     return 0
 

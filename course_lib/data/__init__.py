@@ -12,6 +12,7 @@ from .degradation import (
     upscale,
 )
 from .examples import EXAMPLES, example
+from .measured import MEASURED, measured
 from .photographs import PhotoPatches, photographs
 from .reading import ImageError, UserImage, read_image, to_image, to_tensor, with_alpha
 from .small import CLASS_NAMES, DATASETS, SPLITS, DataError, LabelledImages, cache_folder, load
@@ -20,6 +21,7 @@ __all__ = [
     "CLASS_NAMES",
     "DATASETS",
     "EXAMPLES",
+    "MEASURED",
     "SPLITS",
     "DataError",
     "ImageError",
@@ -34,6 +36,7 @@ __all__ = [
     "example",
     "load",
     "matlab_uint8",
+    "measured",
     "photographs",
     "quantize",
     "read_image",

@@ -14,6 +14,7 @@ import pytest
 import course_lib
 import notebooks
 from chapters import Book, BookError, Page
+from course_lib import hosts
 
 ROOT = Path(__file__).parents[2]
 
@@ -246,8 +247,8 @@ def test_first_cells_say_where_it_comes_from_and_install(make_book):
     assert f"course_lib @ git+{REPOSITORY}@main" in install.source
 
 
-def test_the_install_cell_lets_alone_what_the_host_brings(make_book, monkeypatch):
-    source = notebooks.install_source(Book.read(make_book(), REPOSITORY))
+def test_the_install_cell_lets_alone_what_the_host_brings(monkeypatch):
+    source = hosts.install_source(REPOSITORY)
     assert "torch" not in source
     assert "upgrade" not in source
     assert {"accelerate", "safetensors", "typer", "ipywidgets"} <= set(
