@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from . import cli_clothes, cli_latent, cli_upscaling
+from . import cli_assignments, cli_clothes, cli_latent, cli_upscaling
 from .cli_common import (
     LARGEST_SEED,
     Force,
@@ -45,6 +45,8 @@ for command in (
 ):
     app.command()(command)
 
+app.add_typer(cli_assignments.app)
+
 Name = Annotated[str, typer.Argument(help="A model's name; 'course-lib models' lists them.")]
 Source = Annotated[
     Path | None,
@@ -70,6 +72,7 @@ def explain(error: Exception) -> int:
     Raises the error again where it is not the user's to mend. The classes are imported
     here, so that ``--help`` need not wait for PyTorch.
     """
+    from .assignments.errors import AssignmentError
     from .bench import BenchError
     from .data import DataError, ImageError
     from .metrics import MetricsError
@@ -79,6 +82,7 @@ def explain(error: Exception) -> int:
 
     problems = (
         Problem,
+        AssignmentError,
         BenchError,
         CheckpointError,
         DataError,

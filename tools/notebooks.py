@@ -86,7 +86,7 @@ def _note(page: Page, book: Book) -> str:
 
 
 def references(root: Path) -> str:
-    """Return, as JSON, the text and address of what the masters in `exercises/` refer to.
+    """Return, as JSON, the text and the file of what the masters in `exercises/` refer to.
 
     Raises BookError, naming the file, for a label or a page that the book does not have.
     """
@@ -97,7 +97,7 @@ def references(root: Path) -> str:
             page, text = _target(book, kind, role[2])
             if page is None:
                 raise BookError(f"exercises/{path.name}: the book has no {role[0]}")
-            targets[f"{kind} {role[2]}"] = (text, _published(book, page))
+            targets[f"{kind} {role[2]}"] = (text, _published(page))
     return json.dumps(dict(sorted(targets.items())), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -112,11 +112,9 @@ def _target(book: Book, kind: str, name: str) -> tuple[Page | None, str]:
     return target.page, f"equation {target.text}" if kind == "eq" else target.text
 
 
-def _published(book: Book, page: Page) -> str:
-    """Return where a page can be read from anywhere: its notebook, or its source."""
-    if not page.launched:
-        return book.blob(page.path)
-    return f"{book.repository}/blob/{course_lib.BRANCH}/notebooks/{page.name}.ipynb"
+def _published(page: Page) -> str:
+    """Return where a page can be read in the repository: its notebook, or its source."""
+    return f"notebooks/{page.name}.ipynb" if page.launched else f"book/{page.path}"
 
 
 def _cell_metadata(cell: NotebookNode) -> dict:

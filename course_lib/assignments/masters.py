@@ -163,7 +163,7 @@ def problems(assignment: Assignment):
             seen.add(name)
         solution = "solution" in about or "derivation" in about
         if solution != ("### BEGIN SOLUTION" in source):
-            yield f"{name or source[:40]!r}: a solution needs '### BEGIN SOLUTION', others have none"
+            yield f"{name or source[:40]!r}: solutions need '### BEGIN SOLUTION', others have none"
         if "### BEGIN HIDDEN TESTS" in source and "test" not in about:
             yield f"{name or source[:40]!r}: hidden tests stand in test cells only"
         if ("test" in about or "derivation" in about) != ("points" in about):

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import BRANCH, repository
 from .errors import AssignmentError
 
 ROLE = re.compile(r"\{(eq|ref|prf:ref|doc)\}`([^`]+)`")
@@ -16,7 +17,7 @@ ROLE = re.compile(r"\{(eq|ref|prf:ref|doc)\}`([^`]+)`")
 
 @dataclass(frozen=True)
 class References:
-    """``targets`` maps 'eq vae-kl' or 'doc models/vae' to a text and an address."""
+    """``targets`` maps 'eq vae-kl' or 'doc models/vae' to a text and a file's path."""
 
     targets: dict[str, tuple[str, str]]
 
@@ -37,7 +38,7 @@ class References:
             key = f"{'eq' if role[1] == 'eq' else 'doc' if role[1] == 'doc' else 'ref'} {role[2]}"
             if key not in self.targets:
                 raise AssignmentError(f"{where}: the book has no {{{role[1]}}}`{role[2]}`")
-            shown, address = self.targets[key]
-            return f"[{shown}]({address})"
+            shown, path = self.targets[key]
+            return f"[{shown}]({repository()}/blob/{BRANCH}/{path})"
 
         return ROLE.sub(link, text)

@@ -12,9 +12,16 @@ PAGES = Path(__file__).parents[2] / "_build" / "html"
 
 
 def built_pages() -> list[str]:
-    """Return the addresses of all pages of the built book, relative to its root."""
+    """Return the addresses of all pages of the built book, relative to its root.
+
+    The slides, which are no pages to scroll, have tests of their own.
+    """
     pages = (path.relative_to(PAGES) for path in PAGES.rglob("*.html"))
-    return sorted(str(page) for page in pages if page.parts[0] not in ("_static", "_sources"))
+    return sorted(
+        str(page)
+        for page in pages
+        if page.parts[0] not in ("_static", "_sources") and "slides" not in page.parts
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import course_lib
 import notebooks
-from chapters import Book, BookError, Page
+from chapters import BookError, Page
 from course_lib import hosts
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,91 @@
+"""The checks: they pass what is right and say what is wrong."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import course_lib
+from course_lib import checks
+from course_lib.checks import Wrong, agree
+
+EXERCISES = Path(__file__).parents[2] / "exercises"
+ALL = [name for topic in checks.TOPICS for name in checks.names(topic)]
+
+
+def test_every_assignment_has_checks_and_every_topic_an_assignment():
+    assert set(checks.TOPICS) == {path.stem for path in EXERCISES.glob("[a-z]*.md")}
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda *args, **options: None,
+        lambda *args, **options: "a word",
+        lambda *args, **options: torch.tensor([float("nan")] * 7),
+        lambda *args, **options: np.zeros(3),
+        lambda: None,
+        None,
+    ],
+    ids=["None", "text", "nan", "array", "no arguments", "no function"],
+)
+def test_nonsense_gets_a_verdict_and_never_passes(name, answer, capsys):
+    verdict = course_lib.check(name, answer)
+    assert not verdict
+    assert len(verdict.message) > 10
+    assert capsys.readouterr().out == f"✗ {name}: {verdict.message}\n"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_empty_stub_is_told_to_begin(name):
+    def stub(*args, **options):
+        raise NotImplementedError
+
+    assert "nothing here yet" in course_lib.check(name, stub).message
+
+
+def test_an_unknown_check_lists_the_known():
+    with pytest.raises(ValueError, match=r"no check 'vae\.nothing'; known: vae\.draws, "):
+        course_lib.check("vae.nothing", print)
+    with pytest.raises(ValueError, match=r"no check 'nothing'; known: .*vae\.draws"):
+        course_lib.check("nothing", print)
+
+
+def test_an_error_is_reported_with_its_line():
+    def broken(*args):
+        return 1 / 0
+
+    message = course_lib.check("vae.bound", broken).message
+    assert message.startswith("your code raised ZeroDivisionError: division by zero (line ")
+    assert "return 1 / 0" in message
+
+
+@pytest.mark.parametrize(
+    ("got", "message"),
+    [
+        (None, "it is None; is a return missing?"),
+        ([1.0, 2.0], "it is of type list, but should be a tensor."),
+        (torch.zeros(3), "it has shape (3,), but should have (2,)."),
+        (torch.tensor([1.0, float("inf")]), "it is not finite"),
+        (torch.tensor([1.0, 2.5]), "it is 2.5 at [1], but should be 2."),
+        (torch.tensor([2.0, 4.0]), "twice as much"),
+    ],
+)
+def test_agree_says_how_it_differs(got, message):
+    with pytest.raises(Wrong) as caught:
+        agree(
+            got,
+            torch.tensor([1.0, 2.0]),
+            "it",
+            mistakes={"twice as much": torch.tensor([2.0, 4.0])},
+        )
+    assert message in str(caught.value)
+
+
+def test_agree_takes_numbers_and_ignores_mistakes_that_the_numbers_do_not_tell():
+    agree(2, 2.0, "it", mistakes={"no mistake here": 2.0})
+    agree(torch.tensor(2.0, requires_grad=True), 2.0, "it")
+    with pytest.raises(Wrong, match="a number or a tensor without axes"):
+        agree("two", 2.0, "it")
