@@ -157,6 +157,25 @@ def report(name: Name, folder: Grades = Path("grades"), masters: Masters = None)
     written(assignment, grading.again(assignment, folder), folder)
 
 
+@app.command()
+def gradescope(
+    name: Name,
+    folder: Annotated[Path, typer.Option("--out", "-o", help="Where to write.")] = Path("out"),
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="The class's seed; by default, a new secret one.")
+    ] = None,
+    masters: Masters = None,
+) -> None:
+    """Write a zip for Gradescope's autograder. It holds the solutions: keep it to yourself."""
+    assignment = chosen(name, masters)
+    import secrets
+
+    from .assignments.gradescope import write_zip
+
+    seed = secrets.randbelow(2**32) if seed is None else seed
+    say(out, f"written: {write_zip(assignment, folder, seed=seed)}")
+
+
 def written(assignment, results: list, folder: Path) -> None:
     """Write a class's files, and show its scores."""
     from .assignments import grading, report

@@ -47,14 +47,16 @@ def environment() -> dict[str, str]:
 def course_cli() -> Callable[..., subprocess.CompletedProcess]:
     """Run ``course-lib ARGUMENTS`` as a user does, in a process of its own."""
 
-    def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
+    def run(
+        *arguments: object, cwd: Path | None = None, timeout: float = 120
+    ) -> subprocess.CompletedProcess:
         return subprocess.run(
             [sys.executable, "-m", "course_lib.cli", *map(str, arguments)],
             cwd=cwd,
             env=subprocess_environment(),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=timeout,
         )
 
     return run

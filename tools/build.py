@@ -1,4 +1,4 @@
-"""Build the book strictly, and say how to open it.
+"""Build the book strictly, with slides for its chapters, and say how to open it.
 
 Every page is built anew on every call (`--all`): warnings of unchanged pages would otherwise
 be forgotten. What takes long, executing the chapters, is cached; see
@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+import slides
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "_build" / "html"
@@ -24,7 +26,7 @@ def quiet_kernels() -> Path:
 
 
 def main() -> int:
-    """Run jupyter-book and return its exit code."""
+    """Run jupyter-book, make the slides, and return the exit code."""
     started = time.monotonic()
     command = [
         str(Path(sys.executable).with_name("jupyter-book")),
@@ -43,6 +45,8 @@ def main() -> int:
     seconds = time.monotonic() - started
     if code:
         print(f"\nThe book was not built cleanly ({seconds:.0f} s): see the warnings above.")
+        return code
+    if code := slides.main():
         return code
     print(
         f"\nThe book is built ({seconds:.0f} s). Open it in a browser:\n"

@@ -17,7 +17,7 @@ MOST_BULLETS = 4
 LETTER, LINE = 13.2, 38  # of a bullet
 CELL_LETTER, CELL_LINE, ROW = 11, 29, 13
 SMALLEST_FIGURE = 0.7  # of its full height, before it goes to a slide of its own
-COMPANION = 0.35  # of a slide: what follows a figure and is no higher stays with it
+COMPANION = 0.45  # of a slide: what follows a figure and is no higher stays with it
 SQUEEZED = 1.2  # how much higher than a slide a table may be
 GAP = 14
 
@@ -107,6 +107,10 @@ def _height(item: Item) -> float:
             return 36 + LINE * lines + sum(map(equation_height, formulas))
         case "code":
             return 60 + 27 * item.measure
+        case "table":
+            return sum(_row_heights(item.measure))
+        case "figure" | "drawing":
+            return item.measure[1]
     raise ValueError(f"no slide shows items of the kind {item.kind!r}")
 
 
@@ -117,12 +121,16 @@ def equation_height(tex: str) -> float:
 
 
 def _companion(following: list[Item]) -> float:
-    """Return the height of the table or code right after a figure, 0 if it is too high."""
-    item = next((item for item in following if item.kind), None)
-    if item is None or item.kind not in ("table", "code"):
-        return 0
-    height = sum(_row_heights(item.measure)) if item.kind == "table" else _height(item)
-    return height + GAP if height <= COMPANION * ROOM else 0
+    """Return the height of what should stand below a figure; 0 if it is too high.
+
+    That is the rest of the section, or only the table or code right after the figure.
+    """
+    shown = [item for item in following if item.kind]
+    heights = [_height(item) + GAP for item in shown]
+    if sum(heights) <= COMPANION * ROOM:
+        return sum(heights)
+    nearest = heights[0] if shown[0].kind in ("table", "code") else 0
+    return nearest if nearest <= COMPANION * ROOM else 0
 
 
 def _figure_size(item: Item, left: float, companion: float) -> tuple[float, float]:

@@ -9,15 +9,15 @@ the chapter's full text; `?print-pdf` behind the address lays the slides out for
 """
 
 import html
-import importlib.util
 import shutil
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import nbformat
 
 import course_lib
-from chapters import BookError, Page
+from chapters import BookError
 from myst_to_markdown import collect_targets
 from slide_content import Deck, DeckBook, Exercise, Section, read_deck
 from slide_layout import MOST_BULLETS, Part, spread
@@ -92,22 +92,22 @@ def render(deck: Deck) -> str:
             if section.level == 3 or later.level == 2:
                 break
             below.append(later)
-        above = parent.heading if section.level == 3 and parent else _chapter(deck.page)
+        above = parent.heading if section.level == 3 and parent else _chapter(deck)
         if section.heading == "Exercises":
             groups[-1] += _exercises(deck.exercises, above)
         else:
             groups[-1] += _section(section, above, below)
-    groups += [_section(section, _chapter(deck.page), [], MOST_POINTS) for section in summary]
+    groups += [_section(section, _chapter(deck), [], MOST_POINTS) for section in summary]
     slides = "\n".join(
         group[0] if len(group) == 1 else f"<section>\n{chr(10).join(group)}\n</section>"
         for group in groups
         if group
     )
-    return DECK.format(title=html.escape(_chapter(deck.page)), slides=slides)
+    return DECK.format(title=html.escape(f"{deck.page.chapter}. {deck.page.title}"), slides=slides)
 
 
-def _chapter(page: Page) -> str:
-    return f"{page.chapter}. {page.title}"
+def _chapter(deck: Deck) -> str:
+    return f"{deck.page.chapter}. {deck.title}"
 
 
 def _title(deck: Deck) -> str:
@@ -184,8 +184,8 @@ def write(root: Path = ROOT) -> Path:
     if folder.is_dir():
         shutil.rmtree(folder)
     (folder / "reveal").mkdir(parents=True)
-    package = Path(importlib.util.find_spec("sphinx_revealjs").origin).parent
-    origins = [package / "_static" / "revealjs" / name for name in REVEAL]
+    package = Path(str(files("sphinx_revealjs"))) / "_static" / "revealjs"
+    origins = [package / name for name in REVEAL]
     for origin in [*origins, *(Path(__file__).parent / name for name in OWN)]:
         shutil.copy(origin, folder / "reveal")
     for name, text in decks.items():

@@ -168,7 +168,8 @@ PAGE = """<!DOCTYPE html>
 <style>
 body {{ font: 16px/1.55 system-ui, sans-serif; max-width: 52rem; margin: 0 auto; padding: 1rem;
        overflow-wrap: anywhere; }}
-section {{ overflow-x: auto; border-left: 4px solid #3b6ea8; padding-left: .8rem; margin: 1.5rem 0; }}
+section {{ overflow-x: auto; border-left: 4px solid #3b6ea8; padding-left: .8rem;
+          margin: 1.5rem 0; }}
 </style></head>
 <body><h1>{title}: answers to grade</h1>
 {body}

@@ -170,7 +170,6 @@ def test_a_visible_test_alone_is_not_enough(small):
     )
     path.write_text(text)
     found = trial.complaints(masters.read(path))
-    assert found == [
-        "the stub: double-test earns 3 of 3 points, not 0"
-        for _ in ()
-    ] + ["'One more', by the hidden tests alone: double-test earns 3 of 3 points, not 0"]
+    assert found == ["the stub: double-test earns 3 of 3 points, not 0" for _ in ()] + [
+        "'One more', by the hidden tests alone: double-test earns 3 of 3 points, not 0"
+    ]

@@ -18,6 +18,7 @@ CHAPTERS = (
     "upscaling/one-task-four-models",
     "upscaling/srdiff",
     "upscaling/stable-diffusion",
+    "upscaling/choosing",
 )
 SLIDER_PAGES = ("index", *CHAPTERS)
 
