@@ -77,10 +77,7 @@ class Book:
 
     @contextmanager
     def opened(self) -> Iterator[Gradebook]:
-        # A new database is set up by the program 'alembic', which lies beside Python even
-        # where the environment was not activated.
-        programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-        with quiet(), setenv(PATH=programs), Gradebook(self.url) as book:
+        with quiet(), Gradebook(self.url) as book:
             yield book
 
     def resources(self, student: str = "") -> dict:
@@ -93,7 +90,10 @@ class Book:
         Where the assignment is known already with other cells, all of its scores are
         forgotten: they belong to another assignment.
         """
-        with self.opened() as book:
+        # A new database is set up by the program 'alembic', which lies beside Python even
+        # where the environment was not activated.
+        programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        with setenv(PATH=programs), self.opened() as book:
             try:
                 known = book.find_notebook(self.assignment, self.assignment)
             except MissingEntry:
