@@ -10,7 +10,7 @@ from typing import Any
 
 from .verdict import Verdict, Wrong, agree, close, examine, must
 
-TOPICS = ("vae", "ddpm", "fidelity")
+TOPICS = ("vae", "ddpm", "fidelity", "gan")
 
 
 def check(name: str, answer: Any) -> Verdict:
