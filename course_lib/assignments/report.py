@@ -48,6 +48,7 @@ def scores_csv(assignment: Assignment, results: Iterable[Result]) -> str:
 
 
 def as_csv(rows: list[Mapping]) -> str:
+    """Return rows with the same keys as CSV."""
     text = io.StringIO()
     writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
     writer.writeheader()
@@ -61,6 +62,7 @@ def harmless(text: str) -> str:
 
 
 def write(path: Path, text: str) -> None:
+    """Write a text to a file, as a whole or not at all."""
     replace_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
 
 
@@ -85,6 +87,7 @@ def sheet(assignment: Assignment, results: Iterable[Result]) -> str | None:
 
 
 def by_hand(assignment: Assignment) -> list[Part]:
+    """Return the parts that a person grades."""
     return [part for part in assignment.parts if part.manual]
 
 

@@ -73,6 +73,7 @@ def visible(folder: Path) -> list[Path]:
 
 
 def shown(path: Path, folder: Path) -> bool:
+    """Return whether a path below a folder is a person's, and not the system's."""
     parts = path.relative_to(folder).parts
     return not any(part.startswith((".", "__MACOSX")) for part in parts)
 

@@ -9,7 +9,9 @@ import nbformat
 import pytest
 
 import synthetic
-from course_lib.assignments import masters, sandbox
+from course_lib.assignments import masters, report, sandbox
+from course_lib.assignments.errors import AssignmentError
+from course_lib.assignments.gradebook import Book
 
 EXERCISES = Path(__file__).parents[2] / "exercises"
 FULL = {"draws-test": 6, "divergence-test": 8, "loss-test": 8, "bound-test": 6, "proof": None}
@@ -138,20 +140,35 @@ def test_points_by_hand_are_taken_over_and_kept(graded, course_cli, tmp_path):
     assert "why &lt;b&gt;concave&lt;/b&gt;?" in page
     assert "01-right,proof,7.5,8," in sheet.read_text()
 
-    for bad, message in (
+
+@pytest.mark.slow
+@pytest.mark.timeout(660)
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
         ("01-right,proof,9,8,", "line 2: 9 points of 8 cannot be given"),
+        ("01-right,proof,-1,8,", "line 2: -1 points of 8 cannot be given"),
+        ("01-right,proof,nan,8,", "line 2: nan points of 8 cannot be given"),
         ("01-right,proof,many,8,", "line 2: 'many' is no number"),
         ("01-right,bound-test,1,8,", "line 2: no part 'bound-test' is graded by hand"),
         ("nobody,proof,1,8,", "line 2: no student 'nobody'"),
-    ):
-        sheet.write_text(f"{lines[0]}\n{bad}\n")
-        run = course_cli("assignments", "report", "vae", "-o", folder)
-        assert run.returncode == 2
-        assert message in run.stderr.replace("\n", " ")
+    ],
+)
+def test_a_sheet_with_a_mistake_changes_nothing(graded, tmp_path, line, message):
+    assignment = masters.read(EXERCISES / "vae.md")
+    book = Book(graded[0] / "gradebook.db", "vae")
+    sheet = tmp_path / "by-hand.csv"
+    sheet.write_text(f"student,part,points,of,comment\n{line}\n03-wrong,proof,1,8,\n")
+    with pytest.raises(AssignmentError, match=re.escape(message)):
+        report.read_sheet(sheet, assignment, book)
+    assert book.scores("03-wrong")["proof"].points is None
+
+
+def test_a_sheet_without_its_columns_is_refused(tmp_path):
+    sheet = tmp_path / "by-hand.csv"
     sheet.write_text("name,mark\nx,1\n")
-    assert "its first line must name" in course_cli(
-        "assignments", "report", "vae", "-o", folder
-    ).stderr.replace("\n", " ")
+    with pytest.raises(AssignmentError, match="its first line must name student, part"):
+        report.read_sheet(sheet, masters.read(EXERCISES / "vae.md"), Book(tmp_path / "x.db", "vae"))
 
 
 def test_the_handout_is_two_files_that_can_be_solved(course_cli, tmp_path):
