@@ -10,7 +10,7 @@ from typing import Any
 
 from .verdict import Verdict, Wrong, agree, close, examine, must
 
-TOPICS = ("vae", "ddpm", "fidelity", "gan", "srdiff", "wgan", "dcgan")
+TOPICS = ("fidelity", "vae", "gan", "dcgan", "wgan", "ddpm", "srdiff", "guidance")
 
 
 def check(name: str, answer: Any) -> Verdict:
