@@ -41,8 +41,8 @@ test: $(VENV)/.installed-test  ## run all tests (browser tests want the built bo
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m pytest
 
-browser:  ## install Debian's Chromium for the browser tests (as root, on Debian)
-	apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium
+browser:  ## install Chromium and bubblewrap, for the tests that need them (as root, on Debian)
+	apt-get update -qq && apt-get install -y -qq --no-install-recommends bubblewrap chromium
 
 demos: $(VENV)/.installed-demos  ## start the demonstrations in the browser; APP=st_app1 or st_app2: one of them
 	$(BIN)/streamlit run demos/$(or $(APP),home).py

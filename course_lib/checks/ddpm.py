@@ -114,6 +114,11 @@ def posterior(answer) -> None:
     variance = (weight * (grid - mean) ** 2).sum()
     found = answer(torch.tensor([x0]).double(), torch.tensor([x_t]).double(), level_t, level_s)
     must(isinstance(found, tuple | list) and len(found) == 2, "return the mean and the variance.")
+    must(
+        isinstance(found[0], torch.Tensor) and found[0].shape == (1,),
+        "the mean should be a tensor of the shape of x_t.",
+    )
+    must(found[0].isfinite().all(), "the mean is not finite: it contains inf or nan.")
     agree(
         torch.as_tensor(found[1]).double().squeeze(),
         variance,
@@ -209,6 +214,13 @@ def step(answer) -> None:
             "1 - alpha_bar_s - sigma squared.": wanted
         },
     )
+    centred = (many - many.mean(0)) / many.std(0)
+    must(
+        float((centred[:, 0] * centred[:, 1]).mean().abs()) < 0.1,
+        "the numbers of a state share their noise; each needs its own.",
+    )
+    again = [answer(x_t, v, level_t, level_s, eta, rng.manual_seed(8)) for _ in range(2)]
+    must(torch.equal(*again), "the same generator gives other noise: draw all from it.")
     agree(answer(x_t, v, level_t, 1.0, 1.0, rng), x0, "the last step, to level 1, with eta = 1,")
 
 

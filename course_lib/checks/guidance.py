@@ -9,15 +9,15 @@ from .verdict import agree, must
 def given(answer) -> None:
     """The network's input: its halves, the order of channels, the range and the noise."""
     rng = torch.Generator().manual_seed(0)
-    codes = torch.randn(2, 4, 25, 25, generator=rng)
-    small = torch.rand(2, 3, 25, 25, generator=rng)
+    codes = torch.randn(2, 4, 64, 64, generator=rng)
+    small = torch.rand(2, 3, 64, 64, generator=rng)
     alpha_bar = torch.tensor([1.0, 0.36, 0.04], dtype=torch.float64)
     found = answer(codes, small, torch.tensor([0, 1]), alpha_bar, rng)
     must(isinstance(found, torch.Tensor), "return a tensor.")
     must(
-        found.shape == (4, 7, 25, 25),
+        found.shape == (4, 7, 64, 64),
         f"the input has shape {tuple(found.shape)}, but should have (2N, C + 3, h, w) = "
-        "(4, 7, 25, 25).",
+        "(4, 7, 64, 64).",
     )
     must(
         not torch.equal(found[:2, 3:], codes),
@@ -40,12 +40,19 @@ def given(answer) -> None:
         "the small picture at a level without noise",
         mistakes={"the small picture is still in [0, 1]; bring it to [-1, 1].": small[0]},
     )
-    noise = found[1, 4:] - 0.6 * (2 * small[1] - 1)
-    straight = found[1, 4:] - 0.36 * (2 * small[1] - 1)
-    must(
-        float(noise.std()) < 0.85 or float(straight.std()) > 0.9,
-        "the small picture is multiplied by alpha_bar; take the root.",
+    picture = 2 * small[1] - 1
+    agree(
+        (found[1, 4:] * picture).sum() / (picture * picture).sum(),
+        0.6,
+        "the factor of the small picture at alpha_bar = 0.36",
+        tolerance=0.05,
+        mistakes={
+            "the small picture is multiplied by alpha_bar; take the root.": 0.36,
+            "the small picture keeps its size; multiply it by the root of alpha_bar.": 1.0,
+            "the factors are exchanged: alpha_bar is the share of the picture.": 0.8,
+        },
     )
+    noise = found[1, 4:] - 0.6 * picture
     agree(
         noise.std(),
         0.8,
@@ -60,6 +67,17 @@ def given(answer) -> None:
     must(
         abs(float((noise[0] * noise[1]).mean())) < 0.15,
         "the colours share their noise; every number has its own.",
+    )
+    seed = torch.Generator().manual_seed
+    both = answer(codes, small, torch.tensor([2, 2]), alpha_bar, seed(1))
+    noises = both[:2, 4:] - 0.2 * (2 * small - 1)
+    must(
+        abs(float((noises[0] * noises[1]).mean())) < 0.15,
+        "the pictures of the batch share their noise; each has its own.",
+    )
+    must(
+        torch.equal(both, answer(codes, small, torch.tensor([2, 2]), alpha_bar, seed(1))),
+        "the same generator gives other noise: draw all of it from the generator.",
     )
 
 
