@@ -53,13 +53,25 @@ class Isolation:
             hide = [part for folder in self.hidden for part in ("--tmpfs", str(folder))]
             return [
                 *("bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"),
-                *("--tmpfs", "/tmp", *hide, "--bind", str(home), str(home)),
+                *("--tmpfs", "/tmp", *needed_below("/tmp"), *hide),
+                *("--bind", str(home), str(home)),
                 *("--unshare-all", "--die-with-parent", "--new-session", "--chdir", str(home)),
             ]
         if self.kind == "unshare":
             options = ("--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child")
             return ["unshare", *options]
         return []
+
+
+def needed_below(folder: str) -> list[str]:
+    """Return bubblewrap's options that bring back Python and the package from below a folder."""
+    places = {Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[1]}
+    return [
+        part
+        for place in sorted(places)
+        if place.is_relative_to(folder)
+        for part in ("--ro-bind", str(place), str(place))
+    ]
 
 
 @cache
