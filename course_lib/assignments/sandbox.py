@@ -76,10 +76,11 @@ def needed_below(folder: str) -> list[str]:
 
 @cache
 def strongest() -> str:
-    """Return the strongest kind of isolation that works on this system."""
+    """Return the strongest kind of isolation in which Python and the package can be run."""
     for kind in KINDS[:-1]:
         with tempfile.TemporaryDirectory() as home:
-            command = [*Isolation(kind).command(Path(home)), "true"]
+            python = [sys.executable, "-c", "import course_lib"]
+            command = [*Isolation(kind).command(Path(home)), *python]
             if (
                 shutil.which(command[0])
                 and not subprocess.run(command, capture_output=True).returncode

@@ -1,5 +1,6 @@
 """The sandbox: what a notebook can do to itself, and what it cannot do to anyone else."""
 
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from nbformat import v4
 
+import course_lib
 from course_lib.assignments import sandbox
 from course_lib.assignments.sandbox import Isolation, Limits
 
@@ -144,6 +146,15 @@ def test_nothing_that_comes_back_is_said():
 
     outputs, reason = sandbox.execute(notebook("1"), limits=LIMITS, isolation=Dead("none"))
     assert (outputs, reason) == (None, "the notebook could not be run: its process died")
+
+
+def test_python_and_the_package_are_seen_wherever_they_lie():
+    """Below the /tmp that a notebook gets instead of the real one, too."""
+    options = sandbox.needed_below("/")
+    for place in (Path(sys.prefix), Path(course_lib.__file__).parent):
+        at = options.index(str(place))
+        assert options[at - 1 : at + 2] == ["--ro-bind", str(place), str(place)]
+    assert sandbox.needed_below("/nowhere") == []
 
 
 def test_the_instructor_is_told_how_strong_it_is():
