@@ -180,6 +180,10 @@ def guided(answer) -> None:
                 combined(g[:1].expand(3), without, told)
             ),
             "only the difference is returned.": combined(g, without, told) - without,
+            "for strengths of at most 1 the answer is that with the sentence, as the pipeline's "
+            "shortcut has it; the formula holds for every strength.": combined(
+                torch.where(g <= 1, 1.0, g), without, told
+            ),
             "strengths below 0 are cut off; they are allowed, and lead away from the sentence.": (
                 combined(g.clamp(min=0), without, told)
             ),
