@@ -298,6 +298,8 @@ def test_ctrl_c_leaves_whole_files_only(picture, environment, tmp_path):
     picture("in/a.png")
     picture("in/b.png", (1000, 1000))
     script = (
+        # Where the tests run in a shell's background, Ctrl-C is ignored by what they start.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import sys, time, torch; from course_lib import cli, upscaling\n"
         "from course_lib.upscaling import upscalers\n"
         "def slow(self, lr, request, plain=upscalers.Nearest.enlarge):\n"

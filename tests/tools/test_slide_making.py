@@ -321,7 +321,7 @@ def test_sliders_stand_still(deck):
 
 def test_source_code_is_shown_if_short(deck):
     text = visible(deck(CHAPTER, show.source(short)._repr_mimebundle_()))
-    assert "test_slides.py" in text
+    assert "test_slide_making.py" in text
     assert ">short</span>" in text
     assert "line_13" in re.sub(r"<[^>]+>", "", visible(deck(CHAPTER, fenced(14))))
     assert "line_13" not in visible(deck(CHAPTER, fenced(15)))
