@@ -78,10 +78,10 @@ def said(notebook: NotebookNode) -> dict[str, str]:
     """Return for each test that failed what it said, in a line."""
     found = {}
     for cell in notebook.cells:
-        name = cell.metadata.get("nbgrader", {}).get("grade_id")
+        about = cell.metadata.get("nbgrader", {})
         errors = [o for o in cell.get("outputs", []) if o.output_type == "error"]
-        if errors and cell.metadata.nbgrader.get("grade"):
+        if errors and about.get("grade"):
             printed = "".join(o.text for o in cell.outputs if o.output_type == "stream")
             wrong = re.findall(r"^✗ \S+: (.+)$", printed, re.M)
-            found[name] = wrong[-1] if wrong else f"{errors[0].evalue}".split("\n")[0]
+            found[about["grade_id"]] = wrong[-1] if wrong else f"{errors[0].evalue}".split("\n")[0]
     return found

@@ -76,6 +76,10 @@ def grade(
     results = []
 
     def finish(result: Result, notebook: NotebookNode | None) -> None:
+        try:
+            notebook = notebook and book.save(notebook, result.student)
+        except Exception as error:
+            notebook, result.reason = None, unforeseen(error)
         if notebook is None:
             book.save_nothing(result.student)
         result.scores = book.scores(result.student)
@@ -94,6 +98,9 @@ def grade(
                 notebook = prepared(submission, assignment, master, book, result)
             except ValueError as error:
                 result.reason = str(error)
+            except Exception as error:
+                result.reason = unforeseen(error)
+            if result.reason:
                 finish(result, None)
                 continue
             job = pool.submit(timed, notebook, limits, isolation)
@@ -102,11 +109,16 @@ def grade(
             result, notebook = running[job]
             outputs, result.reason, result.seconds = job.result()
             put_outputs(notebook, outputs, result.reason)
-            finish(result, book.save(notebook, result.student))
+            finish(result, notebook)
     finally:
         pool.shutdown(cancel_futures=True)  # after an error, don't run the rest of the class
     save_results(results, assignment, folder)
     return sorted(results, key=lambda result: result.student)
+
+
+def unforeseen(error: Exception) -> str:
+    """Return what to say where grading one notebook failed: the class must go on without it."""
+    return f"grading this notebook failed, look at it by hand ({type(error).__name__}: {error})"
 
 
 def save_results(results: list[Result], assignment: Assignment, folder: Path) -> None:
@@ -177,6 +189,10 @@ def prepared(
     wanted = {cell.metadata.nbgrader.grade_id: cell for cell in master.cells}
     if not names & wanted.keys():
         raise ValueError("no cell of this assignment is in the notebook")
+    for cell in notebook.cells:
+        # To nbgrader a mark that the master lacks, as an older release may have, is an error.
+        if cell.metadata.get("nbgrader", {}).get("grade_id") not in wanted:
+            cell.metadata.pop("nbgrader", None)
     handed_in = {
         cell.metadata.nbgrader.grade_id: cell.source
         for cell in notebook.cells
@@ -313,4 +329,11 @@ def keep(
         replace_atomically(kept, lambda file: file.write_text(text, encoding="utf-8"))
     elif kept.exists():
         kept.unlink()
-    write_feedback(place / "feedback" / f"{result.student}.html", assignment, result, notebook)
+    page = place / "feedback" / f"{result.student}.html"
+    try:
+        write_feedback(page, assignment, result, notebook)
+    except Exception as error:
+        notice = f"the feedback lacks the notebook ({type(error).__name__}: {error})"
+        if notice not in result.notices:
+            result.notices.append(notice)
+        write_feedback(page, assignment, result, None)

@@ -94,8 +94,32 @@ def cheated(notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
-def class_of_twenty(assignment: Assignment, folder: Path, address: str) -> None:
-    """Write twenty submissions; ``address`` is a server that nobody should reach."""
+def with_own_cells(notebook: NotebookNode) -> NotebookNode:
+    """Return a notebook to which cells were added, one of which raises."""
+    for source in ("scratch = bound(torch.zeros(3))", "scratch.this_is_no_method()"):
+        notebook.cells.insert(3, nbformat.v4.new_code_cell(source))
+    return notebook
+
+
+def from_an_older_release(notebook: NotebookNode) -> NotebookNode:
+    """Return a notebook with given and graded cells that the master no longer has."""
+    for name, grade in (("given-of-last-year", False), ("kl-test", True)):
+        about = {"grade_id": name, "grade": grade, "locked": True, "solution": False}
+        about |= {"schema_version": 3, "task": False} | ({"points": 5} if grade else {})
+        cell = nbformat.v4.new_code_cell("assert True", metadata={"nbgrader": about})
+        notebook.cells.insert(4, cell)
+    notebook.metadata.course_lib.version = "0123456789ab"
+    return notebook
+
+
+def spoilt(notebook: NotebookNode) -> NotebookNode:
+    """Return a notebook whose marks are not what a program expects."""
+    cell_of(notebook, "bound").metadata["nbgrader"] = ["not", "a", "mark"]
+    return notebook
+
+
+def class_of_students(assignment: Assignment, folder: Path, address: str) -> None:
+    """Write the submissions; ``address`` is a server that nobody should reach."""
     master = str(assignment.path.resolve())
     zero = "def bound(log_weights):\n    return 0.0 * log_weights[0]"
     written: dict[str, Callable[[], NotebookNode]] = {
@@ -115,6 +139,9 @@ def class_of_twenty(assignment: Assignment, folder: Path, address: str) -> None:
         "14-caller": lambda: solved(assignment, bound=CALLER.format(address=address)),
         "15-borrower": lambda: solved(assignment, bound=BORROWER),
         "16-warner": lambda: solved(assignment, bound=WARNER),
+        "21-own-cells": lambda: with_own_cells(solved(assignment)),
+        "22-older": lambda: from_an_older_release(solved(assignment)),
+        "23-spoilt": lambda: spoilt(solved(assignment)),
     }
     for student, make in written.items():
         write(make(), folder / student / assignment.name / f"{assignment.name}.ipynb")
