@@ -69,18 +69,18 @@ def release(
 
 @app.command()
 def verify(name: Name, masters: Masters = None) -> None:
-    """Hold a master to its promises: solution, stub, and every wrong answer."""
+    """Hold a master to its promises: solution, stub, other right answers and wrong ones."""
     assignment = chosen(name, masters)
-    from .assignments.trial import complaints, wrong_answers
+    from .assignments.trial import complaints, read_answers
 
     found = complaints(assignment)
     if found:
         raise Problem("\n".join(found))
-    count = len(wrong_answers(assignment.path.parent / "wrong" / assignment.path.name))
+    right, wrong = (len(read_answers(assignment, kind)) for kind in ("right", "wrong"))
     say(
         out,
-        f"{name}: the solution earns all points that tests give, the stub none, "
-        f"and each of {count} wrong answers loses what it should",
+        f"{name}: the solution and {right} other right answers earn all points that tests give, "
+        f"the stub none, and each of {wrong} wrong answers loses what it should",
     )
 
 

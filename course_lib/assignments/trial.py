@@ -10,8 +10,7 @@ import io
 import linecache
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import jupytext.myst
 
@@ -23,13 +22,13 @@ HEADING = re.compile(r"^## +(.+)$", re.M)
 
 
 @dataclass(frozen=True)
-class WrongAnswer:
-    """A plausible mistake: the code that stands in a task's cell, and the points it loses."""
+class Answer:
+    """What may stand in a task's cell: a plausible mistake and the points it loses, or none."""
 
     title: str
     task: str
     code: str
-    loses: Mapping[str, int]
+    loses: Mapping[str, int] = field(default_factory=dict)
 
 
 def stub(source: str) -> str:
@@ -89,30 +88,36 @@ def full(assignment: Assignment) -> dict[str, int]:
     return {part.name: part.points for part in assignment.parts if not part.manual}
 
 
-def wrong_answers(path: Path) -> list[WrongAnswer]:
-    """Read the wrong answers to an assignment, from a MyST file beside the masters.
+def read_answers(assignment: Assignment, kind: str) -> list[Answer]:
+    """Read the 'wrong' answers to an assignment, or other 'right' ones, beside the masters.
 
-    Each has a heading ``## what is wrong`` and a code cell with ``:task: kl`` and
-    ``:loses: {kl-test: 6}``. Raises :class:`AssignmentError` where one of these is missing.
+    Each has a heading ``##`` that says what is wrong, or another way, and a code cell with
+    ``:task: kl``; a wrong one has ``:loses: {kl-test: 6}`` as well. Raises
+    :class:`AssignmentError` where one of these is missing.
     """
+    path = assignment.path.parent / kind / assignment.path.name
+    if kind == "right" and not path.is_file():
+        return []
+    needed = {"task", "loses"} if kind == "wrong" else {"task"}
     found, title = [], ""
     for cell in jupytext.myst.myst_to_notebook(path.read_text(encoding="utf-8")).cells:
         if cell.cell_type == "markdown":
             heading = HEADING.search(cell.source)
             title = heading[1] if heading else title
-        elif {"task", "loses"} <= cell.metadata.keys():
+        elif needed <= cell.metadata.keys():
             about = cell.metadata
-            found.append(WrongAnswer(title, about["task"], cell.source, about["loses"]))
+            found.append(Answer(title, about["task"], cell.source, about.get("loses", {})))
         else:
-            raise AssignmentError(f"{path}: under {title!r} a cell lacks :task: or :loses:")
+            lacks = " or ".join(f":{name}:" for name in sorted(needed, reverse=True))
+            raise AssignmentError(f"{path}: under {title!r} a cell lacks {lacks}")
     return found
 
 
 def complaints(assignment: Assignment, *, seed: int = 0) -> list[str]:
     """Return, in words, every promise that an assignment does not keep.
 
-    The reference solution must earn all points, the stub none, and every wrong answer must
-    lose exactly what its file says, by the hidden tests alone as well.
+    The reference solution and other right answers must earn all points, the stub none, and
+    every wrong answer must lose exactly what its file says, by the hidden tests alone as well.
     """
     everything, found = full(assignment), []
 
@@ -125,9 +130,9 @@ def complaints(assignment: Assignment, *, seed: int = 0) -> list[str]:
 
     compare("the solution", earned(assignment, seed=seed), everything)
     compare("the stub", earned(assignment, stubs=True, seed=seed), dict.fromkeys(everything, 0))
-    for wrong in wrong_answers(assignment.path.parent / "wrong" / assignment.path.name):
-        left = {part: points - wrong.loses.get(part, 0) for part, points in everything.items()}
+    for answer in read_answers(assignment, "wrong") + read_answers(assignment, "right"):
+        left = {part: points - answer.loses.get(part, 0) for part, points in everything.items()}
         for hidden_only, which in ((False, ""), (True, ", by the hidden tests alone")):
-            got = earned(assignment, {wrong.task: wrong.code}, seed=seed, hidden_only=hidden_only)
-            compare(f"'{wrong.title}'{which}", got, left)
+            got = earned(assignment, {answer.task: answer.code}, seed=seed, hidden_only=hidden_only)
+            compare(f"'{answer.title}'{which}", got, left)
     return found

@@ -1,10 +1,13 @@
 """Checks of the exercises on DCGAN."""
 
+from dataclasses import dataclass
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .verdict import Wrong, agree, must
+from .verdict import Wrong, agree, close, must
 
 
 def sides(answer) -> None:
@@ -23,7 +26,8 @@ def sides(answer) -> None:
             raise Wrong("return a list of whole numbers, one for each layer.") from None
         must(
             len(found) == len(wanted),
-            f"for {len(wanted)} layers there are {len(found)} sides; return one after each layer.",
+            f"for {layers} there are {len(found)} sides; return one after each layer, without "
+            "the side that comes in.",
         )
         if what == "a convolution that does not fit evenly" and found == [4]:
             raise Wrong("a kernel that does not fit any more is left out: round down, not up.")
@@ -38,10 +42,16 @@ def writings(answer) -> None:
         found = answer(inputs, kernel, stride, padding)
         must(isinstance(found, torch.Tensor), "return a tensor of whole numbers.")
         what = f"with {inputs} pixels, kernel {kernel}, stride {stride} and padding {padding}"
+        must(found.ndim == 1, f"the counts have {found.ndim} axes; return one line, (pixels,).")
         must(
-            found.shape == wanted.shape,
-            f"{what} the result has {len(wanted)} pixels, not {tuple(found.shape)}: padding "
-            "*cuts off* at both ends here.",
+            len(found) != len(wanted) + 4 * padding or not padding,
+            f"{what} the result has {len(wanted)} pixels, not {len(found)}: padding *cuts off* "
+            "at both ends here, and adds nothing.",
+        )
+        must(
+            len(found) == len(wanted),
+            f"{what} the result has {len(wanted)} pixels, not {len(found)}: from the first place "
+            "that is written to the last, less the padding at each end.",
         )
         must(
             len(found.unique()) > 1 or len(wanted.unique()) == 1,
@@ -52,63 +62,135 @@ def writings(answer) -> None:
 
 
 def generator(answer) -> None:
-    """A generator by the guidelines: shapes, range, parts and their places."""
+    """A generator by the guidelines: its layers as they run, and what stands between them."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         for doublings, channels in ((2, 3), (3, 1)):
             examine_generator(answer(5, 4, doublings, channels), doublings, channels)
 
 
+@dataclass(frozen=True)
+class Call:
+    """A layer that was run, and copies of what it was given and what it made of it."""
+
+    layer: nn.Module
+    given: torch.Tensor
+    made: torch.Tensor
+
+    @property
+    def is_norm(self) -> bool:
+        return isinstance(self.layer, nn.BatchNorm2d)
+
+
+def calls(network: nn.Module, latents: torch.Tensor) -> tuple[list[Call], torch.Tensor]:
+    """Run a network; return its transposed convolutions and batch norms in order, and its result.
+
+    Activations are not among them: they may be functions, which no hook sees.
+    """
+    found = []
+
+    def note(layer: nn.Module, given: tuple, made: torch.Tensor) -> None:
+        found.append(Call(layer, given[0].detach().clone(), made.detach().clone()))
+
+    hooks = [
+        part.register_forward_hook(note)
+        for part in network.modules()
+        if isinstance(part, nn.ConvTranspose2d | nn.BatchNorm2d)
+    ]
+    try:
+        return found, network(latents)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def examine_generator(built, doublings: int, channels: int) -> None:
     """Look at one generator with 5 latents and width 4; raise :class:`Wrong` at what is wrong."""
     must(isinstance(built, nn.Module), "return a torch.nn.Module.")
-    side = 4 * 2**doublings
-    pictures = built(torch.randn(6, 5))
+    latents, side = torch.randn(6, 5), 4 * 2**doublings
+    ran, pictures = calls(built, latents)
     must(
-        pictures.shape == (6, channels, side, side),
+        isinstance(pictures, torch.Tensor) and pictures.shape == (6, channels, side, side),
         f"with {doublings} doublings and {channels} channels the pictures have shape "
-        f"{tuple(pictures.shape)}, but should have {(6, channels, side, side)}.",
+        f"{tuple(getattr(pictures, 'shape', ()))}, but should have {(6, channels, side, side)}.",
     )
-    parts = list(built.modules())
+    weights = (nn.ConvTranspose2d, nn.BatchNorm2d)
+    others = (nn.Upsample, nn.MaxPool2d, nn.AvgPool2d)
+    used = {
+        type(part).__name__
+        for part in built.modules()
+        if isinstance(part, others)
+        or (any(True for _ in part.parameters(recurse=False)) and not isinstance(part, weights))
+    }
     must(
-        not any(isinstance(part, nn.Sigmoid) for part in parts),
-        "a sigmoid gives numbers in [0, 1]; the guidelines end in a tanh.",
+        not used,
+        "only transposed convolutions, batch norms and activations do any work here, but there "
+        f"is {', '.join(sorted(used))}.",
     )
-    must(any(isinstance(part, nn.Tanh) for part in parts), "there is no tanh at the end.")
-    others = (nn.Linear, nn.Conv2d, nn.Upsample, nn.MaxPool2d, nn.AvgPool2d)
-    used = sorted({type(part).__name__ for part in parts if isinstance(part, others)})
-    must(not used, f"only transposed convolutions make pixels here, but there is {used}.")
-    layers = [part for part in parts if isinstance(part, nn.ConvTranspose2d)]
+    layers = [call.layer for call in ran if not call.is_norm]
     must(
         len(layers) == doublings + 1,
-        f"there are {len(layers)} transposed convolutions; {doublings} doublings need "
-        f"{doublings + 1}.",
+        f"{len(layers)} transposed convolutions (nn.ConvTranspose2d) are run; {doublings} "
+        f"doublings need {doublings + 1}.",
     )
     must(
-        all(part.kernel_size[0] % part.stride[0] == 0 for part in layers),
+        all(layer.kernel_size[0] % layer.stride[0] == 0 for layer in layers),
         "a kernel is not a multiple of its stride: checkerboards threaten.",
     )
-    wide = [4 * 2 ** (doublings - 1 - k) for k in range(doublings)]
-    found = [part.out_channels for part in layers]
+    wide = [4 * 2 ** (doublings - 1 - k) for k in range(doublings)] + [channels]
+    found = [layer.out_channels for layer in layers]
+    must(found == wide, f"the channels are {found}; they should be {wide}.")
     must(
-        found == [*wide, channels], f"the channels are {found}; they should be {[*wide, channels]}."
-    )
-    norms = [part.num_features for part in parts if isinstance(part, nn.BatchNorm2d)]
-    must(
-        len(norms) <= doublings,
+        not ran[-1].is_norm,
         "there is a batch norm too many: none stands at the output, where brightness and "
         "contrast are decided.",
     )
-    must(norms == wide, f"the batch norms have {norms} channels; they should have {wide}.")
     must(
-        sum(isinstance(part, nn.ReLU) for part in parts) <= doublings,
-        "there is a rectifier too many: before the tanh it would take all dark values away.",
+        [call.is_norm for call in ran] == [False, True] * doublings + [False],
+        "batch norms (nn.BatchNorm2d) and transposed convolutions do not take turns: one norm "
+        f"stands behind each convolution but the last, and there are "
+        f"{sum(call.is_norm for call in ran)} norms for {len(layers)} convolutions.",
+    )
+    must(close(ran[0].given.flatten(1), latents), "the latents are changed before the first layer.")
+    for before, after in pairwise(ran):
+        examine_between(before, after)
+    examine_end(ran[-1].made, pictures.detach())
+
+
+def examine_between(before: Call, after: Call) -> None:
+    """Demand a rectifier behind a batch norm, and nothing behind a transposed convolution."""
+    if after.is_norm:
+        must(
+            not close(after.given, before.made.relu()),
+            "a rectifier stands before a batch norm; it belongs behind it.",
+        )
+        must(
+            close(after.given, before.made),
+            "something stands between a transposed convolution and its batch norm.",
+        )
+        return
+    must(not close(after.given, before.made), "behind a batch norm there is no rectifier.")
+    must(
+        close(after.given, before.made.relu()),
+        "behind a batch norm stands something else than a rectifier (ReLU).",
+    )
+
+
+def examine_end(logits: torch.Tensor, pictures: torch.Tensor) -> None:
+    """Demand that pictures are the tanh of what the last transposed convolution made."""
+    must(
+        not close(pictures, logits.sigmoid()),
+        "a sigmoid gives numbers in [0, 1]; the guidelines end in a tanh.",
+    )
+    must(not close(pictures, logits), "there is no tanh at the end.")
+    must(
+        not close(pictures, logits.relu().tanh()),
+        "there is a rectifier too many: before the tanh it takes all dark values away.",
     )
     must(
-        any(isinstance(part, nn.ReLU | nn.LeakyReLU) for part in parts),
-        "there are no rectifiers between the layers.",
+        close(pictures, logits.tanh()),
+        "the pictures are not the tanh of what the last transposed convolution makes.",
     )
-    must((pictures.min() < 0) and (pictures.max() > 0), "the pictures have one sign only.")
 
 
 def begin(answer) -> None:
@@ -120,6 +202,7 @@ def begin(answer) -> None:
             nn.Sequential(nn.ConvTranspose2d(20, 20, 4, bias=False), nn.BatchNorm2d(3000)),
             nn.Linear(70, 90),
         )
+        untouched = {name: weight.clone() for name, weight in network.state_dict().items()}
         answer(network)
     names = {
         "0.weight": "the weights of convolutions",
@@ -133,6 +216,10 @@ def begin(answer) -> None:
             must((value == 0).all(), "a bias or a shift is not 0.")
             continue
         what, middle = names[name], 1.0 if "scales" in names[name] else 0.0
+        must(
+            not torch.equal(value, untouched[name]),
+            f"{what} are still those that PyTorch began with: nothing was drawn.",
+        )
         mean, deviation = float(value.detach().mean()), float(value.detach().std())
         must(
             abs(mean - middle) < 0.01,

@@ -64,13 +64,13 @@ def opponent(answer) -> None:
 def keeps_slopes(loss, wanted: torch.Tensor, name: str) -> None:
     """Demand a finite loss and its right slope at the logits -400 and 400."""
     far = torch.tensor([-400.0, 400.0], requires_grad=True)
-    value = loss(far)
+    value = torch.as_tensor(loss(far))
     must(
-        torch.isfinite(torch.as_tensor(value)),
+        torch.isfinite(value),
         f"for logits of 400 the {name} is not finite: write it with softplus of the logits, "
         "without computing the probability first.",
     )
-    must(value.requires_grad, f"no gradient flows through the {name}.")
+    must(value.requires_grad, f"no gradient flows through the {name}; keep it a tensor.")
     (slope,) = torch.autograd.grad(value, far)
     must(
         torch.allclose(slope, wanted, atol=1e-3),
@@ -172,11 +172,11 @@ def game(answer) -> None:
 
 def kinds(answer) -> None:
     """Shares, missing classes and effective number, on counts that are known."""
-    labels = torch.tensor([0] * 60 + [1] * 30 + [3] * 9 + [4])
-    probabilities = torch.full((100, 6), 0.08)
-    probabilities[torch.arange(100), labels] = 0.6
-    real = torch.tensor([0.2, 0.2, 0.2, 0.1, 0.2, 0.1])
-    shares = torch.tensor([0.6, 0.3, 0.0, 0.09, 0.01, 0.0])
+    labels = torch.tensor([0] * 60 + [1] * 28 + [3] * 8 + [4] * 3 + [6])
+    probabilities = torch.full((100, 8), 0.05)
+    probabilities[torch.arange(100), labels] = 0.65
+    real = torch.tensor([0.1, 0.1, 0.1, 0.1, 0.5, 0.04, 0.02, 0.04])
+    shares = torch.tensor([0.6, 0.28, 0.0, 0.08, 0.03, 0.0, 0.01, 0.0])
     found = answer(probabilities, real)
     must(isinstance(found, tuple | list) and len(found) == 3, "return shares, list and number.")
     agree(
@@ -201,11 +201,19 @@ def kinds(answer) -> None:
         "above all.",
     )
     must(
-        listed != [2, 5],
+        listed != [2, 5, 7],
         "only classes without any picture are listed; those with less than a tenth of their "
         "share in the data are missing too.",
     )
-    must(listed == [2, 4, 5], f"the missing classes are given as {listed}; it should be [2, 4, 5].")
+    must(
+        listed != [2, 5, 6, 7],
+        "a class is measured by a tenth of an *equal* share, 1/C; take a tenth of its own share "
+        "in the data, r_c.",
+    )
+    must(
+        listed == [2, 4, 5, 7],
+        f"the missing classes are given as {listed}; it should be [2, 4, 5, 7].",
+    )
     present = shares[shares > 0]
     nats = -(present * present.log()).sum()
     agree(
@@ -218,7 +226,7 @@ def kinds(answer) -> None:
                 (nats / math.log(2)).exp()
             ),
             "the sign of the entropy is wrong.": (-nats).exp(),
-            "this is the number of classes that occur at all.": 4.0,
+            "this is the number of classes that occur at all.": 5.0,
             "this is one over the sum of squared shares, another measure.": (
                 1 / shares.square().sum()
             ),

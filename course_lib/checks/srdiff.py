@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from .verdict import agree, must
+from .verdict import agree, must, repeats
 
 
 def residual(answer) -> None:
@@ -172,6 +172,11 @@ def pair(answer) -> None:
         torch.equal(found["x0"][0], found["velocity"][0]),
         "the same generator gives other noisy residuals, or the kind of target changes them: only "
         "the target depends on it.",
+    )
+    seed = torch.Generator().manual_seed
+    must(
+        repeats(lambda: answer(x0, alpha_bar, t, "x0", seed(1))[0]),
+        "the same generator gives other noisy residuals: draw the noise from the generator.",
     )
     state = found["x0"][0]
 
@@ -376,6 +381,12 @@ def walk(answer) -> None:
     begin = start.new_tensor([a[5] * mean]).expand(40_000, 1)
     many = answer(gaussian, begin, times, alpha_bar, eta, torch.Generator().manual_seed(2))
     must(many.shape == begin.shape, "the result should have the shape of the start.")
+    must(
+        repeats(
+            lambda: answer(gaussian, begin, times, alpha_bar, eta, torch.Generator().manual_seed(2))
+        ),
+        "the same generator gives other results: draw all noise from the generator.",
+    )
     must(
         float(many.std()) > 1e-3,
         "no noise is added for eta = 0.8, or all states of the batch get the same.",

@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import torch
@@ -73,7 +74,7 @@ def agree(
     wanted = torch.as_tensor(wanted)
     must(got is not None, f"{what} is None; is a return missing?")
     must(
-        isinstance(got, torch.Tensor | float | int) and not isinstance(got, bool),
+        isinstance(got, torch.Tensor | Real) and not isinstance(got, bool),
         f"{what} is of type {type(got).__name__}, but should be a "
         f"{'tensor' if wanted.ndim else 'number or a tensor without axes'}.",
     )
@@ -108,3 +109,16 @@ def close(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-4) -> bool:
         a.shape == b.shape
         and torch.allclose(a.double(), b.double(), rtol=tolerance, atol=tolerance)
     )
+
+
+def repeats(draw: Callable[[], torch.Tensor]) -> bool:
+    """Return whether a function draws the same twice, whatever PyTorch's own seed is.
+
+    It must seed a generator of its own each time: what else it draws is then found out.
+    """
+    found = []
+    for seed in (1, 2):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            found.append(draw())
+    return torch.equal(*found)

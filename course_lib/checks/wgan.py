@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from .verdict import agree, must
+from .verdict import agree, must, repeats
 
 
 def transport(answer) -> None:
@@ -64,6 +64,11 @@ def penalty(answer) -> None:
     must(
         (share.mean(1) > 0).all() and (share.mean(1) < 1).all(),
         "the mixtures do not lie between the two pictures: u is uniform on (0, 1).",
+    )
+    generator = torch.Generator()
+    must(
+        repeats(lambda: (answer(unit, real, fake, labels, generator.manual_seed(1)), seen[-1])[1]),
+        "the same generator gives other mixtures: draw u from the generator.",
     )
     channels = ((direction.detach().norm(dim=0) - 1) ** 2).mean()
     agree(

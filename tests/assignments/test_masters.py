@@ -20,13 +20,39 @@ def assignment(request) -> masters.Assignment:
     return masters.read(EXERCISES / f"{request.param}.md")
 
 
-def wrong_of(assignment: masters.Assignment) -> list[trial.WrongAnswer]:
-    return trial.wrong_answers(EXERCISES / "wrong" / f"{assignment.name}.md")
+def wrong_of(assignment: masters.Assignment) -> list[trial.Answer]:
+    return trial.read_answers(assignment, "wrong")
 
 
 @pytest.mark.parametrize("seed", [0, 1, 20_261_127])
 def test_solution_stub_and_wrong_answers_earn_what_they_should(assignment, seed):
     assert trial.complaints(assignment, seed=seed) == []
+
+
+SINGLE = """
+
+exact_{task} = {task}
+
+def {task}(*arguments, **options):
+    def rounded(found):
+        if isinstance(found, torch.Tensor) and found.dtype == torch.float64:
+            return found.float()
+        if isinstance(found, tuple | list):
+            return type(found)(map(rounded, found))
+        return found
+
+    return rounded(exact_{task}(*arguments, **options))
+"""
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_right_answers_in_single_precision_are_right(assignment, seed):
+    solutions = {
+        cell.metadata["solution"]: cell.source + SINGLE.format(task=cell.metadata["solution"])
+        for cell in assignment.cells
+        if cell.metadata.get("solution", "levels") != "levels"  # which asks for double precision
+    }
+    assert trial.earned(assignment, solutions, seed=seed) == trial.full(assignment)
 
 
 def test_there_are_enough_wrong_answers_to_more_than_one_task(assignment):
@@ -35,6 +61,15 @@ def test_there_are_enough_wrong_answers_to_more_than_one_task(assignment):
     assert len({answer.task for answer in wrong}) >= 2
     assert len({answer.title for answer in wrong}) == len(wrong)
     assert all(sum(answer.loses.values()) > 0 for answer in wrong)
+
+
+def test_there_are_other_right_answers(assignment):
+    right = trial.read_answers(assignment, "right")
+    assert len(right) >= 2
+    solutions = {cell.metadata.get("solution"): cell.source for cell in assignment.cells}
+    for answer in right:
+        assert answer.code.strip() != solutions[answer.task].strip()
+        assert not answer.loses
 
 
 def test_every_wrong_answer_is_told_what_is_wrong(assignment, capsys):

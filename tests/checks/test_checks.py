@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import course_lib
 from course_lib import checks
 from course_lib.checks import Wrong, agree
+from course_lib.checks.verdict import repeats
 
 EXERCISES = Path(__file__).parents[2] / "exercises"
 ALL = [name for topic in checks.TOPICS for name in checks.names(topic)]
@@ -87,5 +89,47 @@ def test_agree_says_how_it_differs(got, message):
 def test_agree_takes_numbers_and_ignores_mistakes_that_the_numbers_do_not_tell():
     agree(2, 2.0, "it", mistakes={"no mistake here": 2.0})
     agree(torch.tensor(2.0, requires_grad=True), 2.0, "it")
+    agree(np.float32(2), 2.0, "it")
     with pytest.raises(Wrong, match="a number or a tensor without axes"):
         agree("two", 2.0, "it")
+
+
+def test_repeats_finds_random_numbers_from_elsewhere():
+    own = torch.Generator()
+    state = torch.random.get_rng_state()
+    assert repeats(lambda: torch.rand(3, generator=own.manual_seed(0)))
+    assert not repeats(lambda: torch.rand(3, generator=own.manual_seed(0)) + torch.rand(3))
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_a_loss_that_is_a_python_number_is_told_that_no_gradient_flows():
+    def opponent(real, fake, smooth):
+        loss = torch.nn.functional.softplus
+        real = (1 - smooth) * loss(-real) + smooth * loss(real)
+        return (real.mean() + loss(fake).mean()).item()
+
+    message = course_lib.check("gan.opponent", opponent).message
+    assert message == "no gradient flows through the loss; keep it a tensor."
+
+
+@pytest.mark.parametrize(
+    ("norm_first", "end", "message"),
+    [
+        (True, nn.Tanh(), "a rectifier stands before a batch norm"),
+        (False, nn.Identity(), "there is no tanh at the end"),
+        (False, nn.Sigmoid(), "a sigmoid gives numbers in [0, 1]"),
+        (False, nn.Hardtanh(), "not the tanh of what the last transposed convolution makes"),
+    ],
+)
+def test_a_generator_is_judged_by_what_it_does(norm_first, end, message):
+    def generator(latent_dim, width, doublings, channels):
+        layers, inside = [nn.Unflatten(1, (latent_dim, 1, 1))], latent_dim
+        for k in range(doublings):
+            outside = width * 2 ** (doublings - 1 - k)
+            layers.append(nn.ConvTranspose2d(inside, outside, 4, *((1, 0) if k == 0 else (2, 1))))
+            both = [nn.BatchNorm2d(outside), nn.ReLU()]
+            layers += both[::-1] if norm_first else both
+            inside = outside
+        return nn.Sequential(*layers, nn.ConvTranspose2d(inside, channels, 4, 2, 1), end)
+
+    assert message in course_lib.check("dcgan.generator", generator).message

@@ -324,7 +324,9 @@ def test_without_a_deviation_pytorchs_initialisation_stays():
 
 
 def test_linear_layers_are_drawn_too():
-    network = nn.Sequential(nn.Linear(100, 200), nn.Tanh(), nn.Linear(200, 3))
+    network = nn.Sequential(
+        nn.Linear(100, 200), nn.Tanh(), nn.Linear(200, 3), nn.Linear(3, 3, bias=False)
+    )
     with torch.random.fork_rng():
         torch.manual_seed(1)
         initialize(network, 0.3)

@@ -42,6 +42,7 @@ MODELS = {
 UPSCALERS = {
     **CLOTHES,
     "encoder": ResidualSR,
+    "grown": ResidualSR,
     "regression": ResidualSR,
     "srdiff": SRDiff,
     "rrdb": RRDBEncoder,
