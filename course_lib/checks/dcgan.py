@@ -1,13 +1,11 @@
 """Checks of the exercises on DCGAN."""
 
-from dataclasses import dataclass
-from itertools import pairwise
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .verdict import Wrong, agree, close, must
+from .blocks import discriminator, generator
+from .verdict import Wrong, agree, must
 
 
 def sides(answer) -> None:
@@ -61,138 +59,6 @@ def writings(answer) -> None:
         agree(found, wanted, f"{what} the count")
 
 
-def generator(answer) -> None:
-    """A generator by the guidelines: its layers as they run, and what stands between them."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        for doublings, channels in ((2, 3), (3, 1)):
-            examine_generator(answer(5, 4, doublings, channels), doublings, channels)
-
-
-@dataclass(frozen=True)
-class Call:
-    """A layer that was run, and copies of what it was given and what it made of it."""
-
-    layer: nn.Module
-    given: torch.Tensor
-    made: torch.Tensor
-
-    @property
-    def is_norm(self) -> bool:
-        return isinstance(self.layer, nn.BatchNorm2d)
-
-
-def calls(network: nn.Module, latents: torch.Tensor) -> tuple[list[Call], torch.Tensor]:
-    """Run a network; return its transposed convolutions and batch norms in order, and its result.
-
-    Activations are not among them: they may be functions, which no hook sees.
-    """
-    found = []
-
-    def note(layer: nn.Module, given: tuple, made: torch.Tensor) -> None:
-        found.append(Call(layer, given[0].detach().clone(), made.detach().clone()))
-
-    hooks = [
-        part.register_forward_hook(note)
-        for part in network.modules()
-        if isinstance(part, nn.ConvTranspose2d | nn.BatchNorm2d)
-    ]
-    try:
-        return found, network(latents)
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def examine_generator(built, doublings: int, channels: int) -> None:
-    """Look at one generator with 5 latents and width 4; raise :class:`Wrong` at what is wrong."""
-    must(isinstance(built, nn.Module), "return a torch.nn.Module.")
-    latents, side = torch.randn(6, 5), 4 * 2**doublings
-    ran, pictures = calls(built, latents)
-    must(
-        isinstance(pictures, torch.Tensor) and pictures.shape == (6, channels, side, side),
-        f"with {doublings} doublings and {channels} channels the pictures have shape "
-        f"{tuple(getattr(pictures, 'shape', ()))}, but should have {(6, channels, side, side)}.",
-    )
-    weights = (nn.ConvTranspose2d, nn.BatchNorm2d)
-    others = (nn.Upsample, nn.MaxPool2d, nn.AvgPool2d)
-    used = {
-        type(part).__name__
-        for part in built.modules()
-        if isinstance(part, others)
-        or (any(True for _ in part.parameters(recurse=False)) and not isinstance(part, weights))
-    }
-    must(
-        not used,
-        "only transposed convolutions, batch norms and activations do any work here, but there "
-        f"is {', '.join(sorted(used))}.",
-    )
-    layers = [call.layer for call in ran if not call.is_norm]
-    must(
-        len(layers) == doublings + 1,
-        f"{len(layers)} transposed convolutions (nn.ConvTranspose2d) are run; {doublings} "
-        f"doublings need {doublings + 1}.",
-    )
-    must(
-        all(layer.kernel_size[0] % layer.stride[0] == 0 for layer in layers),
-        "a kernel is not a multiple of its stride: checkerboards threaten.",
-    )
-    wide = [4 * 2 ** (doublings - 1 - k) for k in range(doublings)] + [channels]
-    found = [layer.out_channels for layer in layers]
-    must(found == wide, f"the channels are {found}; they should be {wide}.")
-    must(
-        not ran[-1].is_norm,
-        "there is a batch norm too many: none stands at the output, where brightness and "
-        "contrast are decided.",
-    )
-    must(
-        [call.is_norm for call in ran] == [False, True] * doublings + [False],
-        "batch norms (nn.BatchNorm2d) and transposed convolutions do not take turns: one norm "
-        f"stands behind each convolution but the last, and there are "
-        f"{sum(call.is_norm for call in ran)} norms for {len(layers)} convolutions.",
-    )
-    must(close(ran[0].given.flatten(1), latents), "the latents are changed before the first layer.")
-    for before, after in pairwise(ran):
-        examine_between(before, after)
-    examine_end(ran[-1].made, pictures.detach())
-
-
-def examine_between(before: Call, after: Call) -> None:
-    """Demand a rectifier behind a batch norm, and nothing behind a transposed convolution."""
-    if after.is_norm:
-        must(
-            not close(after.given, before.made.relu()),
-            "a rectifier stands before a batch norm; it belongs behind it.",
-        )
-        must(
-            close(after.given, before.made),
-            "something stands between a transposed convolution and its batch norm.",
-        )
-        return
-    must(not close(after.given, before.made), "behind a batch norm there is no rectifier.")
-    must(
-        close(after.given, before.made.relu()),
-        "behind a batch norm stands something else than a rectifier (ReLU).",
-    )
-
-
-def examine_end(logits: torch.Tensor, pictures: torch.Tensor) -> None:
-    """Demand that pictures are the tanh of what the last transposed convolution made."""
-    must(
-        not close(pictures, logits.sigmoid()),
-        "a sigmoid gives numbers in [0, 1]; the guidelines end in a tanh.",
-    )
-    must(not close(pictures, logits), "there is no tanh at the end.")
-    must(
-        not close(pictures, logits.relu().tanh()),
-        "there is a rectifier too many: before the tanh it takes all dark values away.",
-    )
-    must(
-        close(pictures, logits.tanh()),
-        "the pictures are not the tanh of what the last transposed convolution makes.",
-    )
-
-
 def begin(answer) -> None:
     """The paper's initialisation: every kind of layer, deviations, biases, trainability."""
     with torch.random.fork_rng():
@@ -236,4 +102,10 @@ def begin(answer) -> None:
         )
 
 
-CHECKS = {"sides": sides, "writings": writings, "generator": generator, "begin": begin}
+CHECKS = {
+    "sides": sides,
+    "writings": writings,
+    "generator": generator,
+    "discriminator": discriminator,
+    "begin": begin,
+}
