@@ -8,27 +8,31 @@ from .verdict import agree, must, repeats
 
 def transport(answer) -> None:
     """The distance of weighted samples, on a case that can be done by hand, and symmetries."""
-    x, p = torch.tensor([3.0, 0.0]), torch.tensor([0.25, 0.75])
-    y, q = torch.tensor([1.0, 2.0, 0.0]), torch.tensor([0.5, 0.25, 0.25])
-    # A quarter stays at 0, half goes from 0 to 1, a quarter from 3 to 2.
+    x, p = torch.tensor([8.0, 2.0]), torch.tensor([0.25, 0.75])
+    y, q = torch.tensor([5.0, 7.0, 2.0]), torch.tensor([0.5, 0.25, 0.25])
+    # A quarter stays at 2, half goes from 2 to 5, a quarter from 8 to 7.
     agree(
         answer(x, p, y, q),
-        0.75,
+        1.75,
         "the distance",
         mistakes={
-            "the weights are not used.": 5 / 6,
+            "the weights are not used.": 4 / 3,
             "this is the difference of the means; earth that goes in opposite directions "
-            "cancels there, and must not.": 0.25,
-            "the shares are compared in the order in which they come; sort the places.": 2.75,
-            "this is the square of distances, W2 and not W1.": 0.75**0.5,
+            "cancels there, and must not.": 1.25,
+            "the shares are compared in the order in which they come; sort the places.": 6.75,
+            "this is the square of distances, W2 and not W1.": 4.75**0.5,
+            "each number goes to its nearest neighbour; no place may take more than it asks "
+            "for.": 0.25,
+            "the gaps are multiplied by the shares one place too far on: between two places that "
+            "counts which was reached at the left one.": 0.5,
         },
     )
-    agree(answer(y, q, x, p), 0.75, "the distance the other way round")
+    agree(answer(y, q, x, p), 1.75, "the distance the other way round")
     agree(
         answer(x, p, x.flip(0), p.flip(0)), 0.0, "the distance of a sample from itself, reordered,"
     )
-    twice = torch.tensor([0.0, 0.0, 3.0]), torch.tensor([0.25, 0.5, 0.25])
-    agree(answer(*twice, y, q), 0.75, "the distance where a place occurs twice")
+    twice = torch.tensor([2.0, 2.0, 8.0]), torch.tensor([0.25, 0.5, 0.25])
+    agree(answer(*twice, y, q), 1.75, "the distance where a place occurs twice")
 
 
 def penalty(answer) -> None:
@@ -47,10 +51,26 @@ def penalty(answer) -> None:
     found = answer(unit, real, fake, labels, rng)
     must(seen, "the critic is never called.")
     must(
+        len(seen) == 1 or seen[-1].shape == real.shape,
+        "the critic is called for one pair after another; call it once, with the whole batch.",
+    )
+    must(
+        direction.grad is None,
+        "something is added to the gradient of the critic's own weights: take "
+        "torch.autograd.grad, not backward.",
+    )
+    must(
         seen[-1].shape == real.shape,
         f"the critic is given images of shape {tuple(seen[-1].shape)}, not {tuple(real.shape)}.",
     )
     share = ((seen[-1] - fake) / (real - fake)).flatten(1)
+    for other in (*(fake.roll(k, 0) for k in range(1, 5)), fake.flip(0)):
+        elsewhere = ((seen[-1] - other) / (real - other)).flatten(1)
+        must(
+            not (elsewhere.std(1) < 1e-3).sum() > 1 or (share.std(1) < 1e-3).all(),
+            "real pictures are mixed with generated ones of other places in the batch, which may "
+            "have other labels.",
+        )
     must(
         not torch.allclose(share, torch.ones(())) and not torch.allclose(share, torch.zeros(())),
         "the critic is only asked at real, or only at generated pictures; mix the two.",
@@ -93,6 +113,8 @@ def penalty(answer) -> None:
         mistakes={
             "slope 2 should cost (2 - 1)^2 = 1: the norm itself is compared with 1, not its "
             "square.": 9.0,
+            "the factor λ is in the result; leave it to the loss.": 10.0,
+            "the penalties are summed over the pairs; take the mean.": 5.0,
             "slope 2 should cost 1: the difference from 1 must be squared.": 3.0,
         },
     )
@@ -111,6 +133,19 @@ def penalty(answer) -> None:
     )
     told = answer(lambda x, given: (1.0 + given) * unit(x, given), real, fake, labels, rng)
     agree(told, 0.6, "the penalty of a critic whose slope depends on the label")
+    sizes = []
+
+    def curved(images, labels):
+        sizes.append(images.detach().flatten(1).norm(dim=1))
+        return images.flatten(1).square().sum(1) / 2
+
+    agree(
+        answer(curved, real, fake, labels, rng),
+        (sizes[-1] - 1).square().mean() if sizes else 0.0,
+        "the penalty of a critic whose slope differs from place to place",
+    )
+    flat = real.flatten(2)[:, 0], fake.flatten(2)[:, 0]
+    answer(lambda x, _: x.sum(1), *flat, labels, rng)
 
 
 def separate(answer) -> None:
@@ -123,30 +158,57 @@ def separate(answer) -> None:
         parts = [nn.Conv2d(1, 2, 3), *norm, nn.ReLU(), nn.Flatten(), nn.Linear(18, 1)]
         return nn.Sequential(*parts, nn.Flatten(0))
 
-    plain, batch = network(), network(nn.BatchNorm2d(2))
+    plain, batch, calm = network(), network(nn.BatchNorm2d(2)), network(nn.BatchNorm2d(2)).eval()
     instance = network(nn.InstanceNorm2d(2))
     torch.random.set_rng_state(torch_state)
+    before = images.clone()
 
-    def last(x: torch.Tensor) -> torch.Tensor:
-        return x.flatten(1).sum(1) + torch.tensor([0.0, 0.0, 1.0]) * x[0].sum()
+    def looking(own: int, other: int):
+        def critic(x: torch.Tensor) -> torch.Tensor:
+            must(len(x) == 3, "call the critic with batches of N pictures, as many as are given.")
+            return x.mean((1, 2, 3)) + torch.eye(3)[own] * x[other].mean()
+
+        return critic
 
     found = answer(plain, images)
     must(isinstance(found, bool), "return True or False.")
     must(found, "a plain convolutional critic is refused, although it looks at single pictures.")
     must(
+        torch.equal(images, before),
+        "the batch that was given is changed: work on a copy.",
+    )
+    must(
+        answer(calm, images),
+        "a critic with batch normalisation in *evaluation* mode is refused; its averages are "
+        "fixed, so it looks at single pictures.",
+    )
+    must(
+        not calm.training,
+        "your function puts the critic into training mode; leave the mode as it is.",
+    )
+    must(
         answer(instance, images),
         "a critic with instance normalisation is refused; it uses no other picture.",
     )
+    found = answer(batch, images)
     must(
-        not answer(batch, images),
+        all(part.training for part in batch.modules()),
+        "your function puts the critic into evaluation mode; leave the mode as it is.",
+    )
+    must(
+        not found,
         "a critic with batch normalisation is let through: it uses mean and variance of the "
         "whole batch. Reordering the batch does not show it; the other pictures must change.",
     )
-    must(
-        not answer(last, images),
-        "a critic is let through whose last score depends on the first picture: look at every "
-        "score.",
-    )
+    for own, other, words in (
+        (2, 0, "last score depends on the first"),
+        (0, 2, "first on the last"),
+    ):
+        must(
+            not answer(looking(own, other), images),
+            f"a critic is let through whose {words} picture: look at every score, and change all "
+            "other pictures.",
+        )
 
 
 CHECKS = {"transport": transport, "penalty": penalty, "separate": separate}
