@@ -2,7 +2,8 @@
 
 import torch
 
-from .verdict import Wrong, agree, must, repeats
+from .randomness import demand_noise
+from .verdict import Wrong, agree, close, must
 
 
 def levels(answer) -> None:
@@ -33,6 +34,7 @@ def levels(answer) -> None:
         found.dtype == torch.float64,
         f"the levels are {found.dtype}; calculate in double precision, torch.float64.",
     )
+    agree(answer(beta.double()), wanted, "the list of levels for variances in double precision")
     small = torch.full((1000,), 1e-4)
     exact = (1 - small.double()[0]) ** 1000
     if abs(float(answer(small)[-1]) / float(exact) - 1) > 1e-9:
@@ -53,6 +55,7 @@ def noisy(answer) -> None:
     state, noise = found
     for what, each in (("state", state), ("noise", noise)):
         must(isinstance(each, torch.Tensor), f"the {what} is no tensor.")
+        must(each.dtype == images.dtype, f"the {what} is {each.dtype}; it should be as the images.")
         must(
             each.shape == images.shape,
             f"the {what} has shape {tuple(each.shape)}, but should have {tuple(images.shape)}.",
@@ -65,11 +68,17 @@ def noisy(answer) -> None:
         not torch.equal(noise[:, 0], noise[:, 1]),
         "the channels share their noise; every number needs its own.",
     )
+    rest = (1 - alpha_bar[t]).sqrt().float().view(2, 1, 1, 1)
+    path = alpha_bar[t].sqrt().float().view(2, 1, 1, 1) * images
+    must(not close(noise, path + rest * state), "state and noise are exchanged.")
+    must(
+        not close(state, path + noise),
+        "the noise is returned as it was scaled for the state; the network is to find it unscaled.",
+    )
     must(
         abs(float(noise.mean())) < 0.1 and abs(float(noise.std()) - 1) < 0.05,
         "the noise is not standard normal: its mean should be 0 and its deviation 1.",
     )
-    must(noise.abs().max() > 2.5, "the noise is uniform, not normal: take torch.randn.")
 
     def jump(kept: torch.Tensor) -> torch.Tensor:
         kept = kept.float().view(-1, 1, 1, 1)
@@ -95,65 +104,76 @@ def noisy(answer) -> None:
             "the level is that of the step before; t = 0 is the first noisy state.": (
                 jump(torch.cat([torch.ones(1).double(), alpha_bar])[t])
             ),
+            "the level is that of the step before, and at t = 0 the index -1 leads to the last.": (
+                jump(alpha_bar[t - 1])
+            ),
         },
     )
-    must(state.dtype == images.dtype, f"the state is {state.dtype}; it should be as the images.")
-    must(
-        repeats(lambda: answer(images, alpha_bar, t, torch.Generator().manual_seed(1))[1]),
-        "the same generator gives other noise: draw all from it.",
-    )
+    many, none = torch.zeros(10, 3, 10, 10), torch.zeros(10, dtype=torch.int64)
+    demand_noise(lambda source: answer(many, alpha_bar, none, source)[1])
 
 
 def posterior(answer) -> None:
     """The posterior over any stretch, against Bayes' rule on a grid of states."""
-    level_t, level_s, x0, x_t = 0.2, 0.5, 0.7, -0.4
-    grid = torch.linspace(-6, 6, 200_001, dtype=torch.float64)
+    level_t, level_s = 0.2, 0.5
+    x0 = torch.tensor([[0.7, -0.2, 1.0], [0.1, -0.9, 0.3]], dtype=torch.float64)
+    x_t = torch.tensor([[-0.4, 0.5, 0.2], [0.9, 0.0, -0.7]], dtype=torch.float64)
+    grid = torch.linspace(-6, 6, 20_001, dtype=torch.float64)
     kept = level_t / level_s
     log_density = -0.5 * (
-        (grid - level_s**0.5 * x0) ** 2 / (1 - level_s) + (x_t - kept**0.5 * grid) ** 2 / (1 - kept)
+        (grid - level_s**0.5 * x0[..., None]) ** 2 / (1 - level_s)
+        + (x_t[..., None] - kept**0.5 * grid) ** 2 / (1 - kept)
     )
-    weight = torch.softmax(log_density, 0)
-    mean = (weight * grid).sum()
-    variance = (weight * (grid - mean) ** 2).sum()
-    found = answer(torch.tensor([x0]).double(), torch.tensor([x_t]).double(), level_t, level_s)
+    weight = log_density.softmax(-1)
+    mean = (weight * grid).sum(-1)
+    variance = (weight * (grid - mean[..., None]) ** 2).sum(-1).mean()
+    found = answer(x0, x_t, level_t, level_s)
     must(isinstance(found, tuple | list) and len(found) == 2, "return the mean and the variance.")
     must(
-        isinstance(found[0], torch.Tensor) and found[0].shape == (1,),
+        isinstance(found[0], torch.Tensor) and found[0].shape == x_t.shape,
         "the mean should be a tensor of the shape of x_t.",
     )
     must(found[0].isfinite().all(), "the mean is not finite: it contains inf or nan.")
     agree(
-        torch.as_tensor(found[1]).double().squeeze(),
+        single(found[1]),
         variance,
         "the variance",
         mistakes={
             "this is the variance of the noise between s and t; x_0 is known too, which makes "
             "the posterior narrower.": 1 - kept,
-            "this is the variance at s given x_0 alone; x_t is known too.": 1 - level_s,
+            "this is the variance at s given x_0 alone; x_t is known too. (Or level_t stands "
+            "where level_t / level_s belongs.)": 1 - level_s,
             "this is the standard deviation; return its square.": variance.sqrt(),
             "the two levels are exchanged.": (1 - level_t) / (1 - level_s) * (1 - kept),
         },
     )
-    swapped = answer(torch.tensor([x_t]).double(), torch.tensor([x0]).double(), level_t, level_s)
-    must(
-        abs(float(swapped[0]) - float(mean)) > 1e-4,
-        "the factors of x_0 and x_t in the mean are exchanged.",
-    )
     agree(
         found[0],
-        mean[None],
+        mean,
         "the mean",
         mistakes={
-            "this is the mean at s given x_0 alone; x_t is not used.": torch.tensor(
-                [level_s**0.5 * x0]
-            ).double(),
-            "this is x_t divided by the factor from s to t; x_0 is not used.": torch.tensor(
-                [x_t / kept**0.5]
-            ).double(),
+            "this is the mean at s given x_0 alone; x_t is not used.": level_s**0.5 * x0,
+            "this is x_t divided by the factor from s to t; x_0 is not used.": x_t / kept**0.5,
+            "the factors of x_0 and x_t in the mean are exchanged.": exchanged(x0, x_t, mean),
         },
     )
-    at_the_data = answer(torch.tensor([x0]).double(), torch.tensor([x_t]).double(), level_t, 1.0)
-    agree(at_the_data[0], torch.tensor([x0]).double(), "the mean at level 1, which is x_0 itself,")
+    mean, variance = answer(x0, x_t, level_t, 1.0)
+    agree(mean, x0, "the mean at level 1, which is x_0 itself,")
+    agree(single(variance), 0.0, "the variance at level 1")
+
+
+def single(variance) -> torch.Tensor:
+    """Return a variance as a number; it may have axes of length 1."""
+    variance = torch.as_tensor(variance)
+    must(variance.numel() == 1, "the variance should be one number: it is the same for all of x_s.")
+    return variance.double().reshape(())
+
+
+def exchanged(x0: torch.Tensor, x_t: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+    """Return a linear combination of x0 and x_t with its two factors exchanged."""
+    both = torch.stack([x0.flatten(), x_t.flatten()], dim=1)
+    factors = torch.linalg.lstsq(both, mean.flatten()[:, None]).solution
+    return (both @ factors.flip(0)).view_as(mean)
 
 
 def step(answer) -> None:
@@ -161,12 +181,19 @@ def step(answer) -> None:
     rng = torch.Generator().manual_seed(3)
     level_t, level_s = 0.3, 0.6
     x0, epsilon = torch.randn(2, 4, generator=rng, dtype=torch.float64).unbind()
+    x0 = 3 * x0
     x_t = level_t**0.5 * x0 + (1 - level_t) ** 0.5 * epsilon
     v = level_t**0.5 * epsilon - (1 - level_t) ** 0.5 * x0
     turned = level_t**0.5 * x_t + (1 - level_t) ** 0.5 * v
     wanted = level_s**0.5 * x0 + (1 - level_s) ** 0.5 * epsilon
+    calm = answer(x_t, v, level_t, level_s, 0.0, rng)
+    must(isinstance(calm, torch.Tensor), "return the new state, a tensor.")
+    must(
+        torch.equal(calm, answer(x_t, v, level_t, level_s, 0.0, rng)),
+        "noise is added although eta is 0.",
+    )
     agree(
-        answer(x_t, v, level_t, level_s, 0.0, rng),
+        calm,
         wanted,
         "the step without noise (eta = 0)",
         mistakes={
@@ -185,12 +212,18 @@ def step(answer) -> None:
             "the noise is multiplied by 1 - alpha_bar; take the root.": (
                 level_s**0.5 * x0 + (1 - level_s) * epsilon
             ),
-            "noise is added although eta is 0, or the state is not changed.": x_t,
+            "the state is not changed.": x_t,
+            "the picture x_0 is clipped to [-1, 1]; nothing asks for that.": (
+                level_s**0.5 * x0.clamp(-1, 1) + (1 - level_s) ** 0.5 * epsilon
+            ),
         },
     )
     eta, ratio = 0.7, (1 - level_s) / (1 - level_t) * (1 - level_t / level_s)
     many = answer(x_t.expand(20_000, 4), v.expand(20_000, 4), level_t, level_s, eta, rng)
-    must(many.shape == (20_000, 4), "the new state should have the shape of the old one.")
+    must(
+        isinstance(many, torch.Tensor) and many.shape == (20_000, 4),
+        "the new state should have the shape of the old one.",
+    )
     spread = many.std(0).mean()
     agree(
         spread,
@@ -198,7 +231,7 @@ def step(answer) -> None:
         "the standard deviation of the added noise at eta = 0.7",
         tolerance=0.01,
         mistakes={
-            "no noise is added for eta = 0.7.": 0.0,
+            "no noise is added for eta = 0.7, or all states of the batch get the same.": 0.0,
             "eta multiplies the variance; it should multiply the standard deviation.": (
                 eta**0.5 * ratio**0.5
             ),
@@ -217,14 +250,16 @@ def step(answer) -> None:
             "1 - alpha_bar_s - sigma squared.": wanted
         },
     )
-    centred = (many - many.mean(0)) / many.std(0)
+    zeros = torch.zeros(20, 3, 10, 10)
+    demand_noise(lambda source: answer(zeros, zeros, level_t, level_s, 1.0, source))
     must(
-        float((centred[:, 0] * centred[:, 1]).mean().abs()) < 0.1,
-        "the numbers of a state share their noise; each needs its own.",
+        answer(zeros, zeros, level_t, level_s, 1.0, rng).dtype == torch.float32,
+        "for a state in single precision the new one has another type.",
     )
-    must(
-        repeats(lambda: answer(x_t, v, level_t, level_s, eta, rng.manual_seed(8))),
-        "the same generator gives other noise: draw all from it.",
+    agree(
+        answer(epsilon, -x0, 0.0, level_s, 0.0, rng),
+        wanted,
+        "the step from pure noise, where level_t is 0 and v is -x_0,",
     )
     agree(answer(x_t, v, level_t, 1.0, 1.0, rng), x0, "the last step, to level 1, with eta = 1,")
 

@@ -3,7 +3,8 @@
 import torch
 import torch.nn.functional as F
 
-from .verdict import agree, must, repeats
+from .randomness import repeats
+from .verdict import agree, must
 
 
 def given(answer) -> None:
@@ -87,14 +88,9 @@ def dropped(answer) -> None:
     rng = torch.Generator().manual_seed(0)
     tokens = torch.randint(10, 50, (4000, 6), generator=rng)
     empty = torch.tensor([1, 2, 0, 0, 0, 0])
-    before = tokens.clone()
     found = answer(tokens, empty, 0.3, rng)
     must(isinstance(found, torch.Tensor), "return a tensor.")
     must(found.shape == tokens.shape, f"the result has shape {tuple(found.shape)}.")
-    must(
-        torch.equal(tokens, before),
-        "the given tokens are overwritten: the next epoch would begin with empty sentences.",
-    )
     gone, kept = (found == empty).all(1), (found == tokens).all(1)
     must(
         not gone.all() and not kept.all(),

@@ -4,20 +4,22 @@ import math
 
 import torch
 
-from .verdict import agree, must, repeats
+from .randomness import demand_noise, repeats
+from .verdict import agree, must
 
 
 def residual(answer) -> None:
     """The scaled residual of three values that can be found by hand, and its broadcasting."""
-    hr = torch.tensor([0.75, 0.5, 0.25]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
-    base = torch.tensor([0.5, 0.625, 1.0]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
+    hr = torch.tensor([0.75, 0.5, 0.25]).view(1, 3, 1, 1).repeat(1, 1, 2, 2)
+    base = torch.tensor([0.5, 0.625, 1.0]).view(1, 3, 1, 1).repeat(1, 1, 2, 2)
     spread = torch.tensor([1.0, 0.5, 2.0, 1.0]).view(1, 1, 2, 2)
 
     def shaped(*rows: list[float]) -> torch.Tensor:
         return torch.tensor(rows).view(1, 3, 2, 2)
 
+    found = answer(hr, base, spread, 3.0, 2.0)
     agree(
-        answer(hr, base, spread, 3.0, 2.0),
+        found,
         shaped([1.5, 2.0, 0.75, 1.5], [-0.75, -1.5, -0.375, -0.75], [-2.0, -2.0, -2.0, -2.0]),
         "the residual",
         mistakes={
@@ -52,10 +54,25 @@ def residual(answer) -> None:
             "this is the scaled image itself, and not its residual from the base.": shaped(
                 [1.5, 2.0, 0.75, 1.5], [0.0] * 4, [-1.5, -2.0, -0.75, -1.5]
             ),
+            "the residual is divided by the factor c; multiply by it.": shaped(
+                [1 / 6, 1 / 3, 1 / 12, 1 / 6],
+                [-1 / 12, -1 / 6, -1 / 24, -1 / 12],
+                [-0.5, -1.0, -0.25, -0.5],
+            ),
+            "the base is still in [0, 1], while the image is brought to [-1, 1].": shaped(
+                [0.0] * 4, [-1.875, -2.0, -0.9375, -1.875], [-2.0] * 4
+            ),
             "residuals are clipped to [0, limit]; half of them are negative.": shaped(
                 [1.5, 2.0, 0.75, 1.5], [0.0] * 4, [0.0] * 4
             ),
         },
+    )
+    must(found.dtype == hr.dtype, f"the residual is {found.dtype}; it should be as the images.")
+    two = (torch.cat([hr, base]), torch.cat([base, hr]), torch.cat([spread, 3 * spread]))
+    agree(
+        answer(*two, 3.0, 2.0),
+        torch.cat([found, answer(base, hr, 3 * spread, 3.0, 2.0)]),
+        "the residuals of two images, each with a spread of its own,",
     )
     high = answer(hr, torch.full_like(hr, 1.05), torch.full_like(spread, 6.0), 3.0, 2.0)
     agree(
@@ -106,7 +123,9 @@ def picture(answer) -> None:
         "the picture for an estimate of -0.3 on a base of 0.5 (spread 0.6, factor 3)",
         mistakes={
             "negative detail is lost: something is clipped to [0, 1] before it is added to the "
-            "base. Add first, clip then.": 0.5 * ones,
+            "base, or while it is still in [-1, 1]. Add first, bring it to [0, 1], clip then.": (
+                0.5 * ones
+            ),
         },
     )
     agree(
@@ -114,8 +133,10 @@ def picture(answer) -> None:
         0.35 * ones,
         "the picture for an estimate of -4, beyond the limit of 1.5,",
         mistakes={
-            "the estimate is not limited: it must be clipped to [-limit, limit], as the residuals "
-            "were that the network learned from.": 0.1 * ones,
+            "the estimate is not limited, or only above, or only after it was scaled: it must be "
+            "clipped to [-limit, limit], as the residuals were that the network learned from.": (
+                0.1 * ones
+            ),
             "the estimate is clipped to [-1, 1]; the limit is given as an argument.": 0.4 * ones,
         },
     )
@@ -124,6 +145,12 @@ def picture(answer) -> None:
         1.0 * ones,
         "a value of the picture that would be above 1",
         mistakes={"the picture is not clipped to [0, 1] at the end.": 1.1 * ones},
+    )
+    agree(
+        one(-4.0, 0.05),
+        0.0 * ones,
+        "a value of the picture that would be below 0",
+        mistakes={"the picture is not clipped to [0, 1] at the end.": -0.1 * ones},
     )
     agree(
         one(-0.3, 1.02),
@@ -135,11 +162,20 @@ def picture(answer) -> None:
         },
     )
     spread = torch.tensor([0.5, 1.0]).view(1, 1, 1, 2)
-    estimate = torch.tensor([0.8, -0.8, 0.4]).view(1, 3, 1, 1).expand(1, 3, 1, 2)
+    estimate = torch.tensor([0.8, -0.8, 0.4]).view(1, 3, 1, 1).repeat(1, 1, 1, 2)
+    grey = torch.full((1, 3, 1, 2), 0.5)
+    found = answer(estimate, grey, spread, 2.0, 1.5)
     agree(
-        answer(estimate, torch.full((1, 3, 1, 2), 0.5), spread, 2.0, 1.5),
+        found,
         torch.tensor([[0.6, 0.7], [0.4, 0.3], [0.55, 0.6]]).view(1, 3, 1, 2),
         "a picture with two spreads and three channels",
+    )
+    must(found.dtype == estimate.dtype, f"the picture is {found.dtype}, unlike the estimate.")
+    two = (estimate.repeat(2, 1, 1, 1), grey.repeat(2, 1, 1, 1), torch.cat([spread, spread / 2]))
+    agree(
+        answer(*two, 2.0, 1.5),
+        torch.cat([found, answer(estimate, grey, spread / 2, 2.0, 1.5)]),
+        "the pictures of two images, each with a spread of its own,",
     )
 
 
@@ -173,11 +209,8 @@ def pair(answer) -> None:
         "the same generator gives other noisy residuals, or the kind of target changes them: only "
         "the target depends on it.",
     )
-    seed = torch.Generator().manual_seed
-    must(
-        repeats(lambda: answer(x0, alpha_bar, t, "x0", seed(1))[0]),
-        "the same generator gives other noisy residuals: draw the noise from the generator.",
-    )
+    nothing, first = torch.zeros(20, 2, 10, 10), torch.zeros(20, dtype=torch.int64)
+    demand_noise(lambda source: answer(nothing, alpha_bar, first, "x0", source)[0])
     state = found["x0"][0]
 
     def sizes(of_x0: torch.Tensor, of_noise: torch.Tensor) -> bool:
@@ -380,7 +413,10 @@ def walk(answer) -> None:
     eta = 0.8
     begin = start.new_tensor([a[5] * mean]).expand(40_000, 1)
     many = answer(gaussian, begin, times, alpha_bar, eta, torch.Generator().manual_seed(2))
-    must(many.shape == begin.shape, "the result should have the shape of the start.")
+    must(
+        isinstance(many, torch.Tensor) and many.shape == begin.shape,
+        "the result should have the shape of the start.",
+    )
     must(
         repeats(
             lambda: answer(gaussian, begin, times, alpha_bar, eta, torch.Generator().manual_seed(2))
@@ -417,11 +453,35 @@ def walk(answer) -> None:
         },
     )
     agree(many.mean(), mean, "the mean of the results at eta = 0.8", tolerance=0.02)
+    agree(
+        answer(lambda x, t: torch.full_like(x, 9.0), start, [4, 2], alpha_bar, 0.0, rng),
+        torch.full_like(start, 9.0),
+        "the result for a denoiser that always says 9, which must be 9,",
+        mistakes={
+            f"estimates are clipped to [-{k}, {k}]; nothing asks for that.": (
+                torch.full_like(start, float(k))
+            )
+            for k in (1, 2, 3)
+        },
+    )
+    demand_noise(lambda source: second_state(answer, times, alpha_bar, source))
     single = answer(constant, start.float(), [4], alpha_bar, 0.5, rng)
     must(
         single.dtype == torch.float32,
         f"the result is {single.dtype} for a start in single precision; it should be like x_T.",
     )
+
+
+def second_state(answer, times: list[int], alpha_bar: torch.Tensor, source) -> torch.Tensor:
+    """Return the state that is shown second on a walk from 0 whose estimates are 0: noise."""
+    seen = []
+
+    def nothing(x, t):
+        seen.append(x.clone())
+        return torch.zeros_like(x)
+
+    answer(nothing, torch.zeros(20, 3, 10, 10), times, alpha_bar, 1.0, source)
+    return seen[1]
 
 
 def forecast(answer) -> None:
@@ -448,6 +508,11 @@ def forecast(answer) -> None:
             ),
             "this is S alone; the error of the mean, B, is missing.": S,
             "this is B alone; the variance of the answers is missing.": B,
+            "this is the mean error of single answers plus S; S is in that error already.": (
+                B + 2 * S
+            ),
+            "S/K is added to the error of the mean; take it away, since the mean of K answers has "
+            "that much more than B.": of_mean + S / 3 + S,
             "the errors are averaged over the images; one number for each is asked for.": (
                 (B + S).mean()
             ),
@@ -464,6 +529,7 @@ def forecast(answer) -> None:
             "the whole error is divided by n; only the variance is, as the error of the mean of "
             "infinitely many stays.": (B + S) / 4,
             "the variance is divided by the root of n; divide by n itself.": B + S / 2,
+            "the variance is divided by the square of n; divide by n itself.": B + S / 16,
             "K and n are exchanged.": of_mean - S / 4 + S / 3,
         },
     )

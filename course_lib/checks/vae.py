@@ -3,7 +3,8 @@
 import torch
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from .verdict import Wrong, agree, must, repeats
+from .randomness import repeats
+from .verdict import Wrong, agree, must
 
 COUNT = 4000
 

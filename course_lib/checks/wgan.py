@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from .verdict import agree, must, repeats
+from .randomness import repeats
+from .verdict import agree, must
 
 
 def transport(answer) -> None:
@@ -161,7 +162,6 @@ def separate(answer) -> None:
     plain, batch, calm = network(), network(nn.BatchNorm2d(2)), network(nn.BatchNorm2d(2)).eval()
     instance = network(nn.InstanceNorm2d(2))
     torch.random.set_rng_state(torch_state)
-    before = images.clone()
 
     def looking(own: int, other: int):
         def critic(x: torch.Tensor) -> torch.Tensor:
@@ -173,10 +173,6 @@ def separate(answer) -> None:
     found = answer(plain, images)
     must(isinstance(found, bool), "return True or False.")
     must(found, "a plain convolutional critic is refused, although it looks at single pictures.")
-    must(
-        torch.equal(images, before),
-        "the batch that was given is changed: work on a copy.",
-    )
     must(
         answer(calm, images),
         "a critic with batch normalisation in *evaluation* mode is refused; its averages are "

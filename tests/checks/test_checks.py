@@ -10,7 +10,7 @@ from torch import nn
 import course_lib
 from course_lib import checks
 from course_lib.checks import Wrong, agree
-from course_lib.checks.verdict import repeats
+from course_lib.checks.randomness import demand_noise, repeats
 
 EXERCISES = Path(__file__).parents[2] / "exercises"
 ALL = [name for topic in checks.TOPICS for name in checks.names(topic)]
@@ -133,3 +133,35 @@ def test_a_generator_is_judged_by_what_it_does(norm_first, end, message):
         return nn.Sequential(*layers, nn.ConvTranspose2d(inside, channels, 4, 2, 1), end)
 
     assert message in course_lib.check("dcgan.generator", generator).message
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda g: torch.randn(9, 3, 10, 10), "the same generator gives other noise"),
+        (lambda g: torch.randn(9, 3, 10, 10, generator=g.manual_seed(2)), "a second call gives"),
+        (lambda g: torch.randn(9, 3, 10, 1, generator=g).expand(9, 3, 10, 10), "along axis 3"),
+        (lambda g: torch.randn(9, 1, 10, 10, generator=g).expand(9, 3, 10, 10), "along axis 1"),
+        (lambda g: torch.rand(9, 3, 10, 10, generator=g), "not normal"),
+    ],
+)
+def test_noise_is_held_to_what_it_should_be(draw, message):
+    demand_noise(lambda generator: 0.3 * torch.randn(9, 3, 10, 10, generator=generator))
+    with pytest.raises(Wrong, match=message):
+        demand_noise(draw)
+
+
+def test_an_argument_that_is_changed_is_named():
+    def noisy(images, alpha_bar, t, generator):
+        images *= 0.5
+        return images, images
+
+    message = course_lib.check("ddpm.noisy", noisy).message
+    assert message == "your function changes its argument number 1; work on a copy."
+
+
+def test_what_the_check_cannot_use_is_no_error_of_the_students_code():
+    message = course_lib.check("gan.opponent", lambda *args: torch.ones(3)).message
+    assert "your code raised" not in message
+    message = course_lib.check("guidance.dropped", lambda *args: torch.ones(4000, 6) > 0).message
+    assert "your code raised" not in message
