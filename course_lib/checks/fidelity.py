@@ -35,8 +35,8 @@ def decibels(answer) -> None:
             "this is the PSNR of the three colours; take the luma.": psnr(
                 one, two, border=2, channel="rgb"
             ),
-            "this luma is that of the full range (0.299, 0.587, 0.114); the chapter's differs "
-            "by a factor of 219 / 255, which is 1.32 dB.": of_grey,
+            "this is 1.32 dB, a factor of 255 / 219, off: either the luma is that of the full "
+            "range (0.299, 0.587, 0.114), or the largest value is 219 / 255 instead of 1.": of_grey,
             "the largest value is 1 for a luma in [0, 1], not 255.": wanted + 20 * math.log10(255),
             "the luma is that of numbers up to 255; divide the pictures by 255 first.": wanted
             - 20 * math.log10(255),
@@ -54,6 +54,12 @@ def decibels(answer) -> None:
             "for uint8.": wrapped(sr, hr),
         },
     )
+    whole_pictures = answer(sr, hr, 0)
+    must(
+        not isinstance(whole_pictures, torch.Tensor) or not whole_pictures.isnan().any(),
+        "with a border of 0 there is nothing left: x[0:-0] is empty.",
+    )
+    agree(whole_pictures, psnr(one, two), "the PSNR with a border of 0", tolerance=1e-5)
 
 
 def wrapped(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
@@ -76,10 +82,16 @@ def resizing(answer) -> None:
         found = answer(inputs, outputs)
         if isinstance(found, torch.Tensor) and found.shape == (outputs, inputs):
             sums = found.double().sum(1)
-            must(
-                torch.allclose(sums, torch.ones(outputs).double(), atol=1e-6),
-                f"in {what} the first row sums to {float(sums[0]):.4g}; divide each by its sum.",
-            )
+            for row, total in enumerate(sums.tolist()):
+                must(
+                    total == total and total != 0,
+                    f"in {what} row {row} has no weights: no pixel is near enough. Where the line "
+                    "does not shrink, h is 1, and the middles are those of the text.",
+                )
+                must(
+                    abs(total - 1) < 1e-5,
+                    f"in {what} row {row} sums to {total:.4g}; divide each row by its sum.",
+                )
             must(
                 torch.allclose(found, found.flip(0, 1), atol=1e-6),
                 f"{what} treats the two ends of the line differently: the new pixels' middles "
@@ -98,8 +110,25 @@ def resizing(answer) -> None:
                 f"in {what} the corners are aligned; pixel i covers the stretch from i to i + 1, "
                 "and its middle is at i + 1/2.": filtered(antialias=True, align_corners=True),
                 f"{what} is transposed.": filtered(antialias=True).T,
+                f"in {what} the weights of pixels outside go to those mirrored there, as in the "
+                "chapter; here such pixels do not exist.": outside(inputs, outputs, True),
+                f"in {what} the weights of pixels outside are given to the last pixel; here such "
+                "pixels do not exist.": outside(inputs, outputs, False),
             },
         )
+
+
+def outside(inputs: int, outputs: int, mirror: bool) -> torch.Tensor:
+    """Return the matrix whose lines go on beyond their ends, mirrored or constant."""
+    pad = inputs if mirror else 4 * inputs
+    line = torch.arange(inputs)
+    ends = (line.flip(0), line.flip(0)) if mirror else (line[:1].expand(pad), line[-1:].expand(pad))
+    longer = torch.eye(inputs, dtype=torch.float64)[torch.cat([ends[0], line, ends[1]])]
+    ratio = inputs / outputs
+    middles = (torch.arange(outputs).double() + 0.5) * ratio - 0.5 + pad
+    places = torch.arange(len(longer)).double()
+    weights = (1 - (places - middles[:, None]).abs() / max(ratio, 1)).clamp(min=0)
+    return weights @ longer / weights.sum(1, keepdim=True)
 
 
 def agreeing(answer) -> None:
@@ -120,6 +149,14 @@ def agreeing(answer) -> None:
             "this is the pseudoinverse of the small picture alone: the answer's fine detail is "
             "thrown away.": small @ inverse.T,
             "the answers come back unchanged.": answers,
+            "this shrinks to 0: what shrinking sees is taken away, and the small picture is not "
+            "put in its place.": answers - answers @ shrink.T @ inverse.T,
+            "the small picture is added to what shrinking sees already; add what is missing.": (
+                answers + small @ inverse.T
+            ),
+            "the parts are exchanged: keep what shrinking can *not* see.": (
+                (answers @ shrink.T + small) @ inverse.T
+            ),
             "what is missing is added through the transpose of the matrix; only the "
             "pseudoinverse undoes the shrinking.": answers + (small - answers @ shrink.T) @ shrink,
             "the sign is wrong: add what the small picture has and the answer lacks.": (
@@ -170,6 +207,37 @@ def similarity(answer) -> None:
         },
     )
     agree(answer(a, a), 1.0, "the similarity of a picture with itself")
+    # Brightness and structure that change together, and a covariance below 0.
+    ramp = torch.linspace(0, 1, 13, dtype=torch.float64)
+    dark, darker = a * ramp, (0.1 * a + 0.3 * b) * ramp**2
+    unequal = ssim(*(x.expand(1, 3, -1, -1) for x in (dark, darker)), channel="rgb")[0]
+    agree(
+        answer(dark, darker),
+        unequal,
+        "the similarity of pictures with a dark side",
+        tolerance=1e-5,
+        mistakes={
+            "the factors are averaged one by one; multiply them window by window, and take the "
+            "mean of the products.": averaged(dark, darker, square),
+        },
+    )
+    negative = ssim(*(x.expand(1, 3, -1, -1) for x in (a, 1 - a)), channel="rgb")[0]
+    agree(
+        answer(a, 1 - a),
+        negative,
+        "the similarity of a picture with its negative",
+        tolerance=1e-5,
+        mistakes={"a covariance below 0 has lost its sign.": -negative},
+    )
+
+
+def averaged(a: torch.Tensor, b: torch.Tensor, square: torch.Tensor) -> torch.Tensor:
+    """Return the product of the factors' means, which is not the mean of their products."""
+    planes = torch.stack([a, b, a * a, b * b, a * b])[:, None]
+    one, two, aa, bb, ab = F.conv2d(planes, square[None, None])[:, 0]
+    light = (2 * one * two + 1e-4) / (one**2 + two**2 + 1e-4)
+    structure = (2 * (ab - one * two) + 9e-4) / (aa - one**2 + bb - two**2 + 9e-4)
+    return light.mean() * structure.mean()
 
 
 def whole(a: torch.Tensor, b: torch.Tensor, correction: int) -> torch.Tensor:
