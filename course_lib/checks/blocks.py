@@ -14,7 +14,7 @@ def generator(answer) -> None:
     """A generator by the guidelines: its layers as they run, and what stands between them."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        for doublings, channels in ((2, 3), (3, 1)):
+        for doublings, channels in ((1, 2), (2, 3), (3, 1)):
             examine_generator(answer(5, 4, doublings, channels), doublings, channels)
 
 
@@ -39,6 +39,8 @@ def calls(
     Activations are not among them: they may be functions, which no hook sees.
     """
     found = []
+    with torch.no_grad():
+        network(given)  # lazy modules become what they are
 
     def note(layer: nn.Module, given: tuple, made: torch.Tensor) -> None:
         found.append(Call(layer, given[0].detach().clone(), made.detach().clone()))
@@ -70,8 +72,11 @@ def examine_generator(built, doublings: int, channels: int) -> None:
     must(
         len(layers) == doublings + 1,
         f"{len(layers)} transposed convolutions (nn.ConvTranspose2d) are run; {doublings} "
-        f"doublings need {doublings + 1}.",
+        f"doublings need {doublings + 1}.{unregistered(built)}",
     )
+    made = [call.made.shape[-1] for call in ran if not call.is_norm]
+    doubled = [4 * 2**k for k in range(doublings + 1)]
+    must(made == doubled, f"the layers make sides of {made}; they should be {doubled}.")
     must(
         all(layer.kernel_size[0] % layer.stride[0] == 0 for layer in layers),
         "a kernel is not a multiple of its stride: checkerboards threaten.",
@@ -94,6 +99,11 @@ def examine_generator(built, doublings: int, channels: int) -> None:
     for before, after in pairwise(ran):
         examine_between(before, after)
     examine_end(ran[-1].made, pictures.detach())
+    alone = built(latents[:1])
+    must(
+        alone.shape == (1, channels, side, side),
+        f"for a single latent the result has shape {tuple(alone.shape)}; the batch's axis stays.",
+    )
 
 
 def demand_parts(built: nn.Module, kind: type[nn.Module], named: str) -> None:
@@ -110,6 +120,13 @@ def demand_parts(built: nn.Module, kind: type[nn.Module], named: str) -> None:
         f"only {named}, batch norms and activations do any work here, but there is "
         f"{', '.join(sorted(used))}.",
     )
+
+
+def unregistered(built: nn.Module) -> str:
+    """Return a hint where a module has no weights that PyTorch knows of."""
+    if list(built.parameters()):
+        return ""
+    return " Layers in a plain list do not belong to the module; take nn.ModuleList."
 
 
 def examine_between(before: Call, after: Call) -> None:
@@ -152,7 +169,7 @@ def discriminator(answer) -> None:
     """A discriminator by the guidelines: its layers as they run, and what stands between them."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        for halvings, channels in ((2, 3), (3, 1)):
+        for halvings, channels in ((1, 2), (2, 3), (3, 1)):
             examine_discriminator(answer(channels, 4, halvings), channels, halvings)
 
 
@@ -170,7 +187,8 @@ def examine_discriminator(built, channels: int, halvings: int) -> None:
     layers = [call for call in ran if not call.is_norm]
     must(
         len(layers) == halvings + 1,
-        f"{len(layers)} convolutions (nn.Conv2d) are run; {halvings} halvings need {halvings + 1}.",
+        f"{len(layers)} convolutions (nn.Conv2d) are run; {halvings} halvings need {halvings + 1}."
+        f"{unregistered(built)}",
     )
     wide = [4 * 2**k for k in range(halvings)] + [1]
     found = [call.layer.out_channels for call in layers]
@@ -182,6 +200,16 @@ def examine_discriminator(built, channels: int, halvings: int) -> None:
         not ran[-1].is_norm,
         "there is a batch norm at the output: the logits of a batch would have the mean 0, "
         "however real its pictures are.",
+    )
+    must(
+        not ran[0].is_norm,
+        "there is a batch norm before the first convolution: brightness and contrast of the "
+        "pictures would be lost.",
+    )
+    must(
+        layers[-1].layer.kernel_size == (4, 4),
+        f"the last convolution has the kernel {layers[-1].layer.kernel_size}; it should see all "
+        "of the last 4 by 4 pixels.",
     )
     must(
         not (len(ran) > 1 and ran[1].is_norm),
@@ -204,6 +232,11 @@ def examine_discriminator(built, channels: int, halvings: int) -> None:
     must(
         close(logits, ran[-1].made.flatten()),
         "behind the last convolution stands something else than a change of shape.",
+    )
+    alone = built(torch.randn(1, channels, side, side))
+    must(
+        alone.shape == (1,),
+        f"for a single picture the result has shape {tuple(alone.shape)}, but should have (1,).",
     )
 
 

@@ -58,6 +58,15 @@ def opponent(answer) -> None:
             ),
         },
     )
+    near = real.clone().requires_grad_(), fake.clone().requires_grad_()
+    value = torch.as_tensor(answer(*near, 0.2))
+    must(value.requires_grad, "no gradient flows through the loss; keep it a tensor.")
+    slopes = torch.autograd.grad(value, near, allow_unused=True)
+    for slope, whose in zip(slopes, ("real", "generated"), strict=True):
+        must(
+            slope is not None and (slope != 0).all(),
+            f"no gradient flows to the logits of {whose} pictures; detach nothing here.",
+        )
     keeps_slopes(lambda logits: answer(logits, logits, 0.1), torch.tensor([-0.45, 0.55]), "loss")
 
 
@@ -84,7 +93,16 @@ def losses(answer) -> None:
     logits = torch.tensor([1.0, -2.0, 0.3])
     saturating, other = -F.softplus(logits).mean(), F.softplus(-logits).mean()
     found = answer(logits)
-    must(isinstance(found, tuple | list) and len(found) == 2, "return two numbers.")
+    if isinstance(found, torch.Tensor) and found.ndim:
+        found = found.unbind()
+    must(
+        isinstance(found, tuple | list) and len(found) == 2,
+        "return two losses, the saturating one first.",
+    )
+    must(
+        all(torch.as_tensor(each).ndim == 0 for each in found),
+        "a loss has axes: take the mean over the batch.",
+    )
     first, second = (float(each) for each in found)
     must(
         abs(first - float(other)) > 1e-5 or abs(second - float(saturating)) > 1e-5,
@@ -162,33 +180,49 @@ def game(answer) -> None:
     q = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
     best, value, divergence = answer(p, q)
     must(
+        not torch.as_tensor(best).isnan().any(),
+        "where neither shows a picture, p / (p + q) is 0 / 0; let D be 1/2 there.",
+    )
+    must(
         torch.isfinite(torch.as_tensor(value)) and torch.isfinite(torch.as_tensor(divergence)),
         "for distributions that do not overlap the value is not finite: a term with the "
         "probability 0 counts nothing, though its logarithm is infinite.",
     )
     agree(best, torch.tensor([1.0, 0.0, 0.5]).double(), "the best discriminator without overlap")
     agree(divergence, math.log(2), "the divergence without overlap, which is log 2,")
+    equal = float(answer(p, p)[2])
+    must(
+        abs(equal) < 1e-6,
+        f"the divergence of equal distributions is {equal:.2g}, not 0: do not add a small number "
+        "inside the logarithms; leave out the terms with the probability 0.",
+    )
 
 
 def kinds(answer) -> None:
     """Shares, missing classes and effective number, on counts that are known."""
     labels = torch.tensor([0] * 60 + [1] * 28 + [3] * 8 + [4] * 3 + [6])
-    probabilities = torch.full((100, 8), 0.05)
-    probabilities[torch.arange(100), labels] = 0.65
-    real = torch.tensor([0.1, 0.1, 0.1, 0.1, 0.5, 0.04, 0.02, 0.04])
-    shares = torch.tensor([0.6, 0.28, 0.0, 0.08, 0.03, 0.0, 0.01, 0.0])
+    probabilities = torch.full((100, 9), 0.075)
+    probabilities[torch.arange(100), labels] = 0.4
+    real = torch.tensor([0.05, 0.05, 0.2, 0.1, 0.5, 0.04, 0.02, 0.04, 0.0])
+    shares = torch.tensor([0.6, 0.28, 0.0, 0.08, 0.03, 0.0, 0.01, 0.0, 0.0])
     found = answer(probabilities, real)
     must(isinstance(found, tuple | list) and len(found) == 3, "return shares, list and number.")
     agree(
         found[0],
         shares,
-        "the list of shares",
+        "the tensor of shares",
         mistakes={
+            "a class is counted only where its probability is above one half; count each picture "
+            "for its most probable class.": torch.zeros(9),
             "the probabilities are averaged; count each picture for its most probable class.": (
                 probabilities.mean(0)
             ),
             "these are numbers of pictures; divide them by how many there are.": 100 * shares,
         },
+    )
+    must(
+        isinstance(found[1], list | tuple),
+        f"the missing classes are of type {type(found[1]).__name__}; return a list.",
     )
     try:
         listed = [int(k) for k in found[1]]
@@ -201,12 +235,20 @@ def kinds(answer) -> None:
         "above all.",
     )
     must(
-        listed != [2, 5, 7],
+        listed != [2, 4, 5, 7, 8],
+        "a class that is not in the data either, r_c = 0, is not missing: 0 is not less than 0.",
+    )
+    must(
+        listed != [2, 4],
+        "a class is missing below a tenth *of* its share in the data, not a tenth below it.",
+    )
+    must(
+        listed not in ([2, 5, 7], [2, 5, 7, 8]),
         "only classes without any picture are listed; those with less than a tenth of their "
         "share in the data are missing too.",
     )
     must(
-        listed != [2, 5, 6, 7],
+        listed != [2, 5, 6, 7, 8],
         "a class is measured by a tenth of an *equal* share, 1/C; take a tenth of its own share "
         "in the data, r_c.",
     )
