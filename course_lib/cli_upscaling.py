@@ -1,7 +1,6 @@
 """The commands for enlarging images: ``upscale``, ``evaluate-sr`` and ``bench``."""
 
 import glob
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -448,12 +447,6 @@ def evaluate_sr(
     temperature: Temperature = None,
     scale: Scale = None,
     json_file: JsonFile = None,
-    update: Annotated[
-        bool,
-        typer.Option(
-            help="Replace these models in the JSON file, and keep its others as they were."
-        ),
-    ] = False,
     record: Annotated[
         str | None,
         typer.Option(
@@ -471,7 +464,7 @@ def evaluate_sr(
     from .metrics import super_resolution
 
     if json_file:
-        check_writable(json_file, force or update)
+        check_writable(json_file, force)
     names = split_names(models, upscaling.UPSCALERS)
     given = {"steps": steps, "sampler": sampler_name(sampler), "temperature": temperature}
     if record is not None:
@@ -482,8 +475,6 @@ def evaluate_sr(
             raise Problem("--record needs a shipped model that has learned")
         if "bicubic" not in names:
             names = ["bicubic", *names]  # which is noted beside them
-    about = {"folder": str(images), **given, "distance": distance}
-    earlier = earlier_measurements(json_file, about) if update else {"models": {}}
     upscalers = {name: upscaling.load(name, scale=scale) for name in names}
     if len({upscaler.scale for upscaler in upscalers.values()}) > 1:
         raise Problem("the models enlarge by different factors, so they cannot be compared")
@@ -508,36 +499,18 @@ def evaluate_sr(
     out.print(quality_table(images, results))
     say(out, metrics.SR_PROTOCOL)
     if json_file:
-        about = {**origin(), **about, "models": earlier["models"] | results}
-        if update:
-            first = {key: earlier[key] for key in origin()}
-            again = {**origin(), "measured": list(results)}
-            about |= {**first, "updates": [*earlier.get("updates", []), again]}
+        about = {
+            **origin(),
+            "folder": str(images),
+            **given,
+            "distance": distance,
+            "models": results,
+        }
         write_json(json_file, about | {"protocol": metrics.SR_PROTOCOL})
     if record is not None:
         for name in learned:
             record_benchmark(name, record, results[name], results["bicubic"])
             say(out, f"the numbers of {name} are in its card, under {record}")
-
-
-def earlier_measurements(path: Path | None, about: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a file of measurements, made in the way that ``about`` says.
-
-    Raises :class:`Problem` where there is none, or its numbers cannot be compared.
-    """
-    from . import metrics
-
-    if path is None or not path.is_file():
-        raise Problem("--update needs --json with a file that an earlier call has written")
-    try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-        wanted = about | {"protocol": metrics.SR_PROTOCOL}
-        differs = [key for key, value in wanted.items() if earlier[key] != value]
-    except (ValueError, KeyError, TypeError) as error:
-        raise Problem(f"{path} holds no measurements of upscalers") from error
-    if differs:
-        raise Problem(f"the numbers in {path} were measured with another {differs[0]}")
-    return earlier
 
 
 def perceptual(name: str) -> Any:

@@ -364,33 +364,6 @@ def test_upscalers_are_measured(run_here, originals, tiny, tmp_path):
     assert_refused(run_here(*command), "x.json exists already")
 
 
-def test_a_model_can_be_measured_again_beside_the_others(run_here, originals, tmp_path):
-    command = ("evaluate-sr", "--images", originals, "--distance", "none", "--json", "x.json")
-    code, _, err = run_here(*command, "--models", "nearest,bicubic")
-    assert code == 0, err
-    first = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))
-    broken = json.loads(json.dumps(first))
-    broken["models"]["bicubic"]["mean"]["psnr_y"] = 99.0
-    (tmp_path / "x.json").write_text(json.dumps(broken))
-    code, _, err = run_here(*command, "--models", "bicubic", "--update")
-    assert code == 0, err
-    second = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))
-    (update,) = second.pop("updates")
-    assert update["measured"] == ["bicubic"]
-    assert update["command"].endswith("--update")
-    assert second == first
-    (tmp_path / "y.json").write_text("{}")
-    for options, message in (
-        (("--update", "--steps", 3), "measured with another steps"),
-        (("--update", "--json", "y.json"), "holds no measurements"),
-        (("--update", "--json", "nothing.json"), "an earlier call has written"),
-    ):
-        assert_refused(run_here(*command, "--models", "nearest", *options), message)
-    assert_refused(
-        run_here("evaluate-sr", "--images", originals, "--update"), "--update needs --json"
-    )
-
-
 def test_numbers_are_recorded_in_the_cards(run_here, originals, monkeypatch, tmp_path):
     """With the bicubic numbers beside them; all else in the card stays."""
     shipped = tmp_path / "shipped"

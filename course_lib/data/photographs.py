@@ -1,7 +1,7 @@
 """Photographs to train super-resolution on: pairs of patches, low and high resolution."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from .pages import drawn_page
 from .small import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
@@ -68,8 +67,7 @@ class PhotoPatches:
     Each photograph is used at its own size and at half of it, which is sharper pixel by
     pixel; patches start at every eighth low-resolution pixel; the ``keep`` share with most
     detail is kept, since a flat patch teaches little; each occurs in its eight
-    orientations. The first ``pages`` of :func:`~course_lib.data.pages.drawn_page` join the
-    photographs. Raises :class:`~course_lib.data.small.DataError` where no photograph is
+    orientations. Raises :class:`~course_lib.data.small.DataError` where no photograph is
     large enough, and where one cannot be read.
     """
 
@@ -82,18 +80,18 @@ class PhotoPatches:
         keep: float = 0.6,
         stride: int = 8,
         zooms: tuple[float, ...] = (1.0, 0.5),
-        pages: int = 0,
     ):
         self.scale, self.size = scale, size
         self.pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.sources: list[Path] = []  # the photograph of each pair
         places, details = [], []
-        for path, picture in pictures(paths, pages):
+        for path in paths:
+            photograph = opened(path)
             for zoom in zooms:
-                sides = tuple(round(side * zoom) for side in picture.size)
+                sides = tuple(round(side * zoom) for side in photograph.size)
                 if min(sides) < scale * size:
                     continue
-                low, high = pair(picture.resize(sides, Image.Resampling.BICUBIC), scale)
+                low, high = pair(photograph.resize(sides, Image.Resampling.BICUBIC), scale)
                 found = detail(high, window=scale * size, stride=scale * stride)
                 rows, columns = found.shape
                 grid = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)) * stride
@@ -128,12 +126,6 @@ class PhotoPatches:
                 patch = patch.transpose(1, 2)
             patches.append(torch.rot90(patch, orientation % 4, (1, 2)))
         return patches
-
-
-def pictures(paths: Sequence[Path], pages: int) -> Iterator[tuple[Path, Image.Image]]:
-    """Yield photographs, then drawn pages, each with its path; a page's is only a name."""
-    yield from ((path, opened(path)) for path in paths)
-    yield from ((Path(f"page-{number}"), drawn_page(number)) for number in range(pages))
 
 
 def detail(image: torch.Tensor, *, window: int, stride: int) -> torch.Tensor:

@@ -4,7 +4,6 @@ The last two recipes are for a graphics card: 'rrdb' trains the encoder of SRDif
 and 'srdiff-official' their whole configuration with it.
 """
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,7 @@ from .recipe import Material, Recipe
 
 CROP = 512  # pixels; what is measured of each held-out photograph, at half its size
 ENCODER = RegressionConfig()
-GROWN = RegressionConfig(blocks=4, inner_blocks=7)
-REGRESSION = replace(GROWN, loss="l2")
-PAGES = 24  # a tenth of all patches: photographs hold little text, and people enlarge it
+REGRESSION = RegressionConfig(blocks=4, inner_blocks=7)
 EMBEDDED = SRDiffConfig(
     encoder="residual",
     encoder_blocks=ENCODER.blocks,
@@ -47,20 +44,19 @@ EMBEDDED = SRDiffConfig(
 )
 
 
-def photographs_in(full: bool, images: Path | None, *, pages: int = 0, **options: Any) -> Material:
+def photographs_in(full: bool, images: Path | None, **options: Any) -> Material:
     """Return patches of a folder's photographs, and crops of those that are held out.
 
-    ``pages`` and other ``options`` are those of
-    :class:`~course_lib.data.photographs.PhotoPatches`. Raises ``SettingsError`` without a
-    folder.
+    ``options`` are those of :class:`~course_lib.data.photographs.PhotoPatches`. Raises
+    ``SettingsError`` without a folder.
     """
     if images is None:
         raise SettingsError("this model learns from photographs: name their folder by --images")
     train, test = (photographs(images, split=split) for split in ("train", "test"))
     return Material(
-        train=PhotoPatches(train, pages=pages, **options),
+        train=PhotoPatches(train, **options),
         test=[(path.stem, middle(path)) for path in test],
-        source=f"{len(train)} photographs" + (f", {pages} drawn pages" if pages else ""),
+        source=f"{len(train)} photographs",
         test_source=f"{len(test)} held-out photographs, their middle at half size",
         licence=licences(images),
     )
@@ -94,17 +90,8 @@ def encoder(folder: Path = Path("runs/encoder")) -> ResidualSR:
 
 
 def grown() -> ResidualSR:
-    """Return a deeper network that begins as the encoder does."""
-    return fast(ResidualSR.grown(encoder(), GROWN).requires_grad_(True).train())
-
-
-def polished(folder: Path = Path("runs/grown")) -> ResidualSR:
-    """Return the regression network: it begins as the grown one of a run, or the shipped one."""
-    found = "grown" in weights.names(folder)
-    first = weights.load("grown", folder) if found else weights.load("regression")
-    model = ResidualSR(REGRESSION)
-    model.load_state_dict(first.state_dict())
-    return fast(model)
+    """Return the regression network, which begins as the encoder does."""
+    return fast(ResidualSR.grown(encoder(), REGRESSION).requires_grad_(True).train())
 
 
 def embedded() -> SRDiff:
@@ -136,21 +123,13 @@ UPSCALERS = {
         config=TrainConfig(steps=14_000, batch_size=8, learning_rate=2e-3, **SHORT),
         **ON_PHOTOGRAPHS,
     ),
-    "grown": Recipe(
-        summary="Residual network that the regression model begins as",
+    "regression": Recipe(
+        summary="Residual network that answers with the mean of what would fit",
         build=grown,
         config=TrainConfig(
             steps=27_000, batch_size=8, learning_rate=1e-3, precision="bfloat16", **SHORT
         ),
         **ON_PHOTOGRAPHS,
-    ),
-    "regression": Recipe(
-        summary="Residual network that answers with the mean of what would fit",
-        build=polished,
-        config=TrainConfig(
-            steps=10_000, batch_size=8, learning_rate=5e-4, precision="bfloat16", **SHORT
-        ),
-        **ON_PHOTOGRAPHS | {"material": partial(photographs_in, pages=PAGES)},
     ),
     "srdiff": Recipe(
         summary="SRDiff in a configuration that a processor can run",

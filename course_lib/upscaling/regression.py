@@ -15,25 +15,17 @@ from torch import nn
 from ..models.blocks import from_network, to_network
 from ..models.unet import zeroed
 
-LOSSES = ("l1", "l2")
-
 
 @dataclass(frozen=True, kw_only=True)
 class RegressionConfig:
     """``blocks`` residual blocks of ``channels`` on either side of ``inner_blocks`` of
-    ``inner_channels``, which work at half the low resolution; trained with ``loss``, the mean
-    absolute error 'l1' or the mean squared error 'l2'."""
+    ``inner_channels``, which work at half the low resolution."""
 
     scale: int = 4
     channels: int = 48
     blocks: int = 3
     inner_channels: int = 96
     inner_blocks: int = 6
-    loss: str = "l1"
-
-    def __post_init__(self):
-        if self.loss not in LOSSES:
-            raise ValueError(f"unknown loss {self.loss!r}; known: {', '.join(LOSSES)}")
 
 
 class ResidualConvolutions(nn.Module):
@@ -115,7 +107,6 @@ class ResidualSR(nn.Module):
         *,
         generator: torch.Generator | None = None,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Return :eq:`sr-regression` of a batch (lr, hr), or with 'l2' the squared error."""
+        """Return :eq:`sr-regression`, the mean absolute error of a batch (lr, hr)."""
         lr, hr = batch
-        error = self(lr) - hr
-        return (error.abs() if self.config.loss == "l1" else error.square()).mean(), {}
+        return (self(lr) - hr).abs().mean(), {}

@@ -10,7 +10,6 @@ from torch.testing import assert_close
 
 from course_lib import data
 from course_lib.data import DataError, PhotoPatches, photographs
-from course_lib.data.pages import drawn_page
 from course_lib.data.photographs import SUFFIXES, detail, licences, pair
 
 
@@ -118,18 +117,6 @@ def test_both_sizes_show_the_same(paths, scale):
     assert hr.shape == (len(indices), 3, 12 * scale, 12 * scale)
     inside = (..., slice(3, -3), slice(3, -3))
     assert (lr - data.downscale(hr, scale))[inside].abs().max() < 1.2 / 255
-
-
-def test_drawn_pages_join_the_photographs(paths):
-    alone, joined = (
-        PhotoPatches(paths[:1], size=12, keep=1, zooms=(1.0,), pages=pages) for pages in (0, 2)
-    )
-    assert [path.name for path in joined.sources] == [paths[0].name, "page-0", "page-1"]
-    for number in range(2):
-        low, high = joined.pairs[1 + number]
-        assert torch.equal(high.permute(1, 2, 0), torch.tensor(np.array(drawn_page(number))))
-        assert low.shape == (3, 128, 128)
-    assert len(joined) > len(alone)
 
 
 def test_patches_are_for_the_training_loop(paths):

@@ -42,7 +42,6 @@ MODELS = {
 UPSCALERS = {
     **CLOTHES,
     "encoder": ResidualSR,
-    "grown": ResidualSR,
     "regression": ResidualSR,
     "srdiff": SRDiff,
     "rrdb": RRDBEncoder,

@@ -45,7 +45,7 @@ def test_a_run_from_photographs_to_a_card(folder, tmp_path):
     assert card["command"] == (
         "course-lib train regression --images PHOTOGRAPHS --steps 3 --batch-size 2"
     )
-    assert card["data"] == "2 photographs, 24 drawn pages"
+    assert card["data"] == "2 photographs"
     assert card["data_licence"] == "CC-BY-4.0, CC0-1.0"
     assert card["evaluated_on"].startswith("1 held-out photographs")
     hr = data.to_tensor(upscalers.middle(folder / "2.png"))
@@ -87,29 +87,13 @@ def test_the_encoder_is_that_of_the_shipped_srdiff_or_of_a_run(tmp_path):
     assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
-def test_the_grown_network_begins_as_the_encoder_and_learns_in_all_its_weights():
-    model, lr = RECIPES["grown"].build(), data.example("arches")[..., :16, :20]
-    assert model.config == upscalers.GROWN
+def test_the_regression_model_begins_as_the_encoder_and_learns_in_all_its_weights():
+    model, lr = RECIPES["regression"].build(), data.example("arches")[..., :16, :20]
+    assert model.config == upscalers.REGRESSION
     with torch.no_grad():
         assert torch.allclose(model(lr), upscalers.encoder()(lr), atol=1e-6)
     assert model.training
     assert all(p.requires_grad for p in model.parameters())
-
-
-def test_the_regression_model_begins_as_the_grown_one_of_a_run_or_as_the_shipped(tmp_path):
-    torch.manual_seed(0)
-    own = ResidualSR(upscalers.GROWN)
-    weights.publish(own, "grown", {}, tmp_path / "run")
-    for folder, first in (
-        (tmp_path / "run", weights.rounded(own)),
-        (tmp_path, weights.load("regression")),
-    ):
-        model = upscalers.polished(folder)
-        assert model.config == upscalers.REGRESSION
-        assert model.training
-        for (name, found), wanted in zip(model.named_parameters(), first.parameters(), strict=True):
-            assert torch.equal(found, wanted), name
-            assert found.requires_grad
 
 
 def test_the_embedded_srdiff_starts_with_the_shipped_encoder_and_leaves_it_alone(

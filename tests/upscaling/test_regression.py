@@ -88,17 +88,6 @@ def test_the_loss_is_the_mean_absolute_error():
     assert logs == {}
 
 
-def test_the_squared_error_can_be_chosen_and_nothing_else():
-    lr, hr = images(3, 3, 5, 6), images(3, 3, 20, 24, seed=1)
-    model = tiny()
-    squared = ResidualSR(replace(model.config, loss="l2"))
-    squared.load_state_dict(model.state_dict())
-    expected = torch.nn.functional.mse_loss(model(lr), hr)
-    assert squared.loss((lr, hr))[0].item() == pytest.approx(expected.item(), rel=1e-5)
-    with pytest.raises(ValueError, match="unknown loss 'l3'; known: l1, l2"):
-        RegressionConfig(loss="l3")
-
-
 @pytest.mark.equation("sr-regression")
 def test_of_many_answers_it_learns_the_one_in_the_middle(tmp_path):
     """The absolute error is least for the median: half of what would fit, and no sharp one."""
