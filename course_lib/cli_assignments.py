@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -45,7 +46,9 @@ def chosen(name: str, folder: Path | None):
 @app.command("list")
 def list_(masters: Masters = None) -> None:
     """Show the assignments: their chapters, points, and the minutes that a student needs."""
-    table = Table("name", "assignment", "chapter", "tasks", "points", "by hand", "minutes")
+    table = Table(box=SIMPLE, padding=0)
+    for heading in ("name", "assignment", "chapter", "tasks", "points", "by hand", "minutes"):
+        table.add_column(heading, overflow="fold")
     for name, each in found(masters).items():
         manual = sum(part.points for part in each.parts if part.manual)
         numbers = (len(each.parts), each.points, manual, each.minutes)
@@ -191,12 +194,10 @@ def written(assignment, results: list, folder: Path) -> None:
     for name, text in files.items():
         if text is not None:
             report.write(place / name, text)
-    table = Table(
-        "student",
-        "points",
-        *(part.name.removesuffix("-test") for part in assignment.parts),
-        "remarks",
-    )
+    table = Table(box=SIMPLE, padding=0)
+    parts = (part.name.removesuffix("-test") for part in assignment.parts)
+    for heading in ("student", "points", *parts, "remarks"):
+        table.add_column(heading, overflow="fold")
     for result in results:
         points = [result.scores[part.name].points for part in assignment.parts]
         table.add_row(
