@@ -43,12 +43,18 @@ def chosen(name: str, folder: Path | None):
     return known[name]
 
 
+def narrow_table(*headings: str) -> Table:
+    """Return a table that folds words, rather than cut them, where the terminal is narrow."""
+    table = Table(box=SIMPLE, padding=0)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
 @app.command("list")
 def list_(masters: Masters = None) -> None:
     """Show the assignments: their chapters, points, and the minutes that a student needs."""
-    table = Table(box=SIMPLE, padding=0)
-    for heading in ("name", "assignment", "chapter", "tasks", "points", "by hand", "minutes"):
-        table.add_column(heading, overflow="fold")
+    table = narrow_table("name", "assignment", "chapter", "tasks", "points", "by hand", "minutes")
     for name, each in found(masters).items():
         manual = sum(part.points for part in each.parts if part.manual)
         numbers = (len(each.parts), each.points, manual, each.minutes)
@@ -194,10 +200,8 @@ def written(assignment, results: list, folder: Path) -> None:
     for name, text in files.items():
         if text is not None:
             report.write(place / name, text)
-    table = Table(box=SIMPLE, padding=0)
     parts = (part.name.removesuffix("-test") for part in assignment.parts)
-    for heading in ("student", "points", *parts, "remarks"):
-        table.add_column(heading, overflow="fold")
+    table = narrow_table("student", "points", *parts, "remarks")
     for result in results:
         points = [result.scores[part.name].points for part in assignment.parts]
         table.add_row(

@@ -76,10 +76,6 @@ def grade(
     results = []
 
     def finish(result: Result, notebook: NotebookNode | None) -> None:
-        try:
-            notebook = notebook and book.save(notebook, result.student)
-        except Exception as error:
-            notebook, result.reason = None, unforeseen(error)
         if notebook is None:
             book.save_nothing(result.student)
         result.scores = book.scores(result.student)
@@ -108,7 +104,11 @@ def grade(
         for job in as_completed(running):
             result, notebook = running[job]
             outputs, result.reason, result.seconds = job.result()
-            put_outputs(notebook, outputs, result.reason)
+            try:
+                put_outputs(notebook, outputs, result.reason)
+                notebook = book.save(notebook, result.student)
+            except Exception as error:
+                notebook, result.reason = None, unforeseen(error)
             finish(result, notebook)
     finally:
         pool.shutdown(cancel_futures=True)  # after an error, don't run the rest of the class
